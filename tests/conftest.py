@@ -1,0 +1,26 @@
+"""Fixtures and options every test shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden",
+        default=None,
+        metavar="DIR",
+        help="directory of golden files; default: $FINECUT_SHARED/golden",
+    )
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The read-only folder of real clips, features and golden files."""
+    root = os.environ.get("FINECUT_SHARED")
+    if not root or not Path(root).is_dir():
+        pytest.skip("FINECUT_SHARED is not set to a directory: this test needs the shared data")
+    return Path(root)
