@@ -3,16 +3,13 @@
 A module that proves files says so in ``COVERS``, a tuple of paths relative to the golden
 directory (``laff/blocks.json``) or, where names depend on the data, of ``fnmatch`` patterns.
 ``test_coverage.py`` fails for a file in the directory that nobody covers, and for a pattern that
-matches nothing. Inside a test, ``Account`` does the same for the entries of one file.
+matches nothing. Inside a test, ``Account`` (account.py) does the same for the entries of one file.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,29 +30,3 @@ def golden(request: pytest.FixtureRequest) -> Path:
     if not root.is_dir():
         pytest.fail(f"{root} is missing: a missing golden is a failure, not a skip")
     return root
-
-
-def read_json(path: Path) -> Any:
-    with path.open(encoding="utf-8") as file:
-        return json.load(file)
-
-
-class Account:
-    """Counts the entries of one file: each must be used, and nothing may be left over."""
-
-    def __init__(self, name: str, entries: Iterable[str]) -> None:
-        self.name = name
-        self.open = set(entries)
-        self.total = len(self.open)
-
-    def use(self, entry: str) -> str:
-        self.open.discard(entry)
-        return entry
-
-    def close(self) -> int:
-        assert self.total, f"{self.name}: no entry at all, so nothing was checked"
-        assert not self.open, (
-            f"{self.name}: {len(self.open)} of {self.total} entries are not checked: "
-            f"{sorted(self.open)[:12]}"
-        )
-        return self.total

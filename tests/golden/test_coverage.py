@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -16,13 +15,7 @@ def _claims() -> dict[str, str]:
     for path in sorted(HERE.glob("test_*.py")):
         if path.name == Path(__file__).name:
             continue
-        loaded = [m for m in sys.modules.values() if getattr(m, "__file__", None) == str(path)]
-        if loaded:
-            module = loaded[0]
-        else:
-            spec = importlib.util.spec_from_file_location(f"golden_cover_{path.stem}", path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+        module = importlib.import_module(f".{path.stem}", package=__package__)
         for pattern in module.COVERS:
             claims[pattern] = path.name
     return claims

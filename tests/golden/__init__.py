@@ -1,0 +1,1 @@
+"""The published code's own numbers, recomputed: `pytest tests/golden --golden DIR`."""
