@@ -1,0 +1,294 @@
+"""LAFF: lightweight attentional feature fusion (Hu et al., ECCV 2022, arXiv:2112.01832).
+
+A clip is described by k1 ready-made features of different extractors, a sentence by k2. Each side
+takes every feature to D channels, cuts the channels into h heads, and in each head sums the
+features with softmax weights: h unit vectors. The similarity is the mean of the h cosines. Laid
+end to end and divided by sqrt(h), the h vectors are one unit vector: recall is an inner product.
+
+We follow the authors' code where it and the article differ:
+
+* one Linear(d_i, D) per feature serves all heads, which see D / h channels each (the article
+  reads as if each head had its own), with D = 4096 (article: 2048);
+* features named in ``no_transform`` (the fine-tuned CLIP ones) are not projected: the vector is
+  repeated h times, so each head sees all of it, then batch-normalised; it needs size D / h;
+* fused heads are unit length before the cosine.
+
+One thing we do not follow: LAFF-ml's code lets padded frames take part in the frame softmax. Their
+values are 0 and the result is normalised, so the embedding is the same, but the frame weights are
+not; here padded frames are masked out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from finecut.errors import ShapeError, UsageError
+from finecut.learn.losses import hardest_negative_triplet
+from finecut.learn.methods.laff_variants import VARIANTS
+from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
+
+NORM_EPS = 1e-14  # authors' code; added to the length, so a zero vector stays zero
+
+Fusion = Literal["attention", "mean", "concat", "mhsa", "mhsa_projection_free"]
+
+
+@dataclass(frozen=True)
+class LAFFConfig:
+    """Sizes of the features, by name and in order, and of the common spaces."""
+
+    video_features: Mapping[str, int]  # video level: name -> channels
+    text_features: Mapping[str, int]
+    frame_features: Mapping[str, int] = field(default_factory=dict)  # LAFF-ml: fused over frames
+    no_transform: frozenset[str] = frozenset()  # names, of either side, that skip Linear and tanh
+    common_dim: int = 4096  # D; article 2048, authors' config 4096
+    heads: int = 8  # h; best of {1, 2, 4, 8, 16} in the article
+    dropout: float = 0.2  # authors' config
+    batch_norm: bool = False  # authors' config: off for LAFF, on for LAFF-ml
+    margin: float = 0.2  # of the triplet loss, in cosine
+    fusion: Fusion = "attention"  # the others are the article's ablations
+
+    def __post_init__(self) -> None:
+        if self.common_dim % self.heads:
+            raise UsageError(
+                f"LAFF: common_dim {self.common_dim} does not divide into {self.heads} heads."
+            )
+        if not self.video_features and not self.frame_features:
+            raise UsageError("LAFF: no video feature is named; expected one at least.")
+        if not self.text_features:
+            raise UsageError("LAFF: no text feature is named; expected one at least.")
+        sizes = {**self.video_features, **self.frame_features, **self.text_features}
+        unknown = set(self.no_transform) - set(sizes)
+        if unknown:
+            raise UsageError(
+                f"LAFF: no_transform names {sorted(unknown)}, expected among {sorted(sizes)}."
+            )
+        for name in self.no_transform:
+            if sizes[name] * self.heads != self.common_dim:
+                raise UsageError(
+                    f"LAFF: feature {name!r} without transform has {sizes[name]} channels, "
+                    f"expected common_dim / heads = {self.common_dim // self.heads}."
+                )
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors divided by their length along the last axis; zero stays zero."""
+    return vectors / (vectors.norm(dim=-1, keepdim=True) + NORM_EPS)
+
+
+class Transform(nn.Module):
+    """One feature, d channels -> D: Linear, tanh, dropout, and batch norm where configured."""
+
+    def __init__(self, dim: int, common_dim: int, dropout: float, batch_norm: bool) -> None:
+        super().__init__()
+        self.fc = nn.Linear(dim, common_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.BatchNorm1d(common_dim) if batch_norm else nn.Identity()
+        nn.init.xavier_uniform_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.norm(self.dropout(torch.tanh(self.fc(feature))))  # [B, D]
+
+
+class Repeat(nn.Module):
+    """One feature of D / h channels -> D: repeated for each head, batch-normalised, no weights."""
+
+    def __init__(self, common_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.BatchNorm1d(common_dim)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.norm(feature.repeat(1, self.heads))  # [B, D]
+
+
+class AttentionFusion(nn.Module):
+    """The LAFF block: k features of D channels -> h unit vectors, with the weights it used.
+
+    Per head: a = softmax over features of w·f_i + b, then unit(sum of a_i f_i).
+    Relations: with w = 0 this is the attention-free mean; one head is the single-space block.
+    """
+
+    def __init__(self, common_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.weight = nn.Parameter(torch.empty(heads, common_dim // heads))
+        self.bias = nn.Parameter(torch.zeros(heads))
+        for row in self.weight.data:  # each head is a Linear(D / h, 1) of its own
+            nn.init.xavier_uniform_(row[None])
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """features [B, K, D], mask [B, K] bool -> heads [B, H, D/H], weights [B, H, K].
+
+        Where a row has no real feature, its weights and its vectors are all 0.
+        """
+        chunks = features.unflatten(-1, (self.heads, -1))  # [B, K, H, D/H]
+        logits = torch.einsum("bkhd,hd->bhk", chunks, self.weight) + self.bias[:, None]
+        weights = masked_softmax(logits, None if mask is None else mask[:, None])  # [B, H, K]
+        return unit(torch.einsum("bhk,bkhd->bhd", weights, chunks)), weights
+
+
+def masked_softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax over the last axis among real entries; a row without any is all 0."""
+    if mask is None:
+        return logits.softmax(dim=-1)
+    weights = logits.masked_fill(~mask, -torch.inf).softmax(dim=-1)
+    return torch.where(mask, weights, torch.zeros_like(weights))
+
+
+class Side(nn.Module):
+    """Video or text side: named features -> h unit vectors and the weights of the features."""
+
+    def __init__(self, sizes: Mapping[str, int], config: LAFFConfig) -> None:
+        super().__init__()
+        self.names = tuple(sizes)
+        self.transforms = nn.ModuleDict()
+        if config.fusion == "concat":
+            self.transforms["concat"] = Transform(
+                sum(sizes.values()), config.common_dim, config.dropout, config.batch_norm
+            )
+        else:
+            for name, size in sizes.items():
+                self.transforms[_key(name)] = (
+                    Repeat(config.common_dim, config.heads)
+                    if name in config.no_transform
+                    else Transform(size, config.common_dim, config.dropout, config.batch_norm)
+                )
+        build = VARIANTS.get(config.fusion, AttentionFusion)
+        self.fuse = build(config.common_dim, config.heads)
+
+    def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        missing = [name for name in self.names if name not in features]
+        if missing:
+            raise ShapeError(
+                f"LAFF: features {missing} are missing; got {sorted(features)}, expected "
+                f"{list(self.names)}."
+            )
+        if "concat" in self.transforms:
+            joined = torch.cat([features[name] for name in self.names], dim=-1)
+            stacked = self.transforms["concat"](joined)[:, None]  # [B, 1, D]
+        else:
+            stacked = torch.stack(
+                [self.transforms[_key(name)](features[name]) for name in self.names], dim=1
+            )  # [B, K, D]
+        return self.fuse(stacked)
+
+
+class LAFF(nn.Module):
+    """The whole method. ``text_encoders`` are trained with it (GRU); all else is ready-made."""
+
+    def __init__(
+        self, config: LAFFConfig, text_encoders: Mapping[str, nn.Module] | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.frame_fusion = nn.ModuleDict(
+            {_key(n): AttentionFusion(d, heads=1) for n, d in config.frame_features.items()}
+        )
+        self.video_side = Side({**config.video_features, **config.frame_features}, config)
+        self.text_side = Side(config.text_features, config)
+        self.text_encoders = nn.ModuleDict(
+            {_key(name): encoder for name, encoder in (text_encoders or {}).items()}
+        )
+
+    # ---- the two sides, head by head
+
+    def video_heads(
+        self,
+        features: Mapping[str, Tensor],
+        frames: Mapping[str, Tensor] | None = None,
+        frame_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Unit vectors [B, H, D/H] of clips and the weights [B, H, K] of their features.
+
+        Args:
+            features: name -> [B, d] video-level features.
+            frames: LAFF-ml: name -> [B, F, d] frame-level features.
+            frame_mask: [B, F] bool, for ``frames``.
+        """
+        features = dict(features)
+        for name in self.config.frame_features:
+            fused, _ = self.fuse_frames(name, (frames or {})[name], frame_mask)
+            features[name] = fused
+        return self.video_side(features)
+
+    def fuse_frames(
+        self, name: str, frames: Tensor, frame_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """LAFF-ml's first step: frames [B, F, d] -> unit vector [B, d], frame weights [B, F]."""
+        heads, weights = self.frame_fusion[_key(name)](frames, frame_mask)
+        return heads[:, 0], weights[:, 0]
+
+    def text_heads(self, features: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Unit vectors [B, H, D/H] of sentences and the weights [B, H, K] of their features.
+
+        Args:
+            features: name -> [B, d]; for a name in ``text_encoders``, the tuple of tensors its
+                encoder takes.
+        """
+        features = dict(features)
+        for key, encoder in self.text_encoders.items():
+            name = next(n for n in self.text_side.names if _key(n) == key)
+            features[name] = encoder(*features[name])
+        return self.text_side(features)
+
+    # ---- the four functions of the protocol
+
+    def encode_video(
+        self,
+        features: Mapping[str, Tensor],
+        frames: Mapping[str, Tensor] | None = None,
+        frame_mask: Tensor | None = None,
+    ) -> VideoTokens:
+        heads, _ = self.video_heads(features, frames, frame_mask)
+        return VideoTokens(recall=fold(heads))
+
+    def encode_text(self, features: Mapping[str, Any]) -> TextTokens:
+        heads, _ = self.text_heads(features)
+        folded = fold(heads)
+        return TextTokens(recall=folded, text_embeds=folded)
+
+    def rerank(self, text: TextTokens, video: VideoTokens) -> Rerank:
+        """LAFF has no second stage: the recall score is the score."""
+        return Rerank(scores=text.recall @ video.recall.T)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Sum over heads and captions of the hardest-negative triplet loss, text to video."""
+        text, _ = self.text_heads(**batch.text)
+        video, _ = self.video_heads(**batch.video)
+        sims = torch.einsum("qhd,ghd->hqg", text, video)  # [H, Q, G], cosines
+        per_head = torch.stack(
+            [hardest_negative_triplet(s, self.config.margin, batch.video_ids) for s in sims]
+        )
+        return {"triplet_loss": per_head.sum(), "loss": per_head.sum()}
+
+
+def fold(heads: Tensor) -> Tensor:
+    """h unit vectors [B, H, d] -> one unit vector [B, H*d] whose products are mean cosines."""
+    return heads.flatten(1) / math.sqrt(heads.shape[1])
+
+
+def mean_cosine(text_heads: Tensor, video_heads: Tensor) -> Tensor:
+    """[Q, G] mean over heads of the cosine per head: what ``fold`` computes as one product.
+
+    Args:
+        text_heads: [Q, H, d], any length.
+        video_heads: [G, H, d], any length.
+
+    >>> same = torch.tensor([[[3.0, 0.0], [0.0, 2.0]]])
+    >>> mean_cosine(same, torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])).item()  # (1 + 0) / 2
+    0.5
+    """
+    per_head = torch.einsum("qhd,ghd->hqg", unit(text_heads), unit(video_heads))
+    return per_head.mean(dim=0)
+
+
+def _key(name: str) -> str:
+    # nn.ModuleDict forbids dots, which extractors' names have
+    return name.replace(".", "·")
