@@ -144,7 +144,12 @@ class Calibration(_Strict):
     A query whose best confidence is under `threshold` has no good match.
     """
 
-    query_bank: str = "query_bank.json"
+    query_bank: str = Field(default="query_bank.json", description="JSON: a list of sentences")
+    bank_embeds: str | None = Field(
+        default=None,
+        description="npy, float16 or float32 [B, R+D]: recall_query and text_embeds of the "
+        "sentences, so that nothing has to be encoded before the first search",
+    )
     slope: float = Field(gt=0)
     intercept: float
     threshold: float = Field(ge=0, le=1)
@@ -186,8 +191,27 @@ class Manifest(_Strict):
             raise ValueError("a file is listed twice")
         needed = [self.video.graph, self.text.graph, self.text.tokenizer]
         needed += [self.rerank.graph] if self.rerank else []
-        needed += [self.calibration.query_bank] if self.calibration else []
+        if self.calibration:
+            bank = (self.calibration.query_bank, self.calibration.bank_embeds)
+            needed += [path for path in bank if path]
         missing = [path for path in needed if path not in listed]
         if missing:
             raise ValueError(f"named but not listed under files: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _rerank_inputs_exist(self) -> Manifest:
+        late = self.rerank.inputs if self.rerank else ()
+        needs = {
+            "patch_sims": self.video.n_patches > 0,
+            "frame_value_sims": self.video.frame_values,
+            "word_frame_sims": self.text.words,
+            "word_mask": self.text.words,
+        }
+        lacking = [name for name in late if not needs.get(name, True)]
+        if lacking:
+            raise ValueError(
+                f"the re-ranker wants {', '.join(lacking)}, which the video and text graphs "
+                "do not give"
+            )
         return self
