@@ -116,40 +116,123 @@ def xinf_ap(qrels: Qrels, run: Run, depth: int = MAX_DEPTH) -> float:
     return _mean(xinf_ap_per_topic(qrels, run, depth))
 
 
-def _xinf_ap(judged: Mapping[str, tuple[int, int]], order: list[str]) -> float:
-    pooled: dict[int, int] = defaultdict(int)  # documents per stratum
-    sampled: dict[int, int] = defaultdict(int)  # of those, judged
-    relevant: dict[int, int] = defaultdict(int)  # of those, relevant
+class _Strata:
+    """Per stratum, counted document by document: pooled, of those judged, of those relevant."""
+
+    def __init__(self) -> None:
+        self.pooled: dict[int, int] = defaultdict(int)
+        self.judged: dict[int, int] = defaultdict(int)
+        self.relevant: dict[int, int] = defaultdict(int)
+
+    def add(self, stratum: int, judgement: int) -> None:
+        self.pooled[stratum] += 1
+        self.judged[stratum] += judgement >= 0
+        self.relevant[stratum] += judgement > 0
+
+    def estimates(self) -> dict[int, float]:
+        """Estimated number of relevant documents of each stratum: r_c n_c / m_c."""
+        return {
+            s: self.relevant[s] * n / self.judged[s] if self.judged[s] else 0.0
+            for s, n in self.pooled.items()
+        }
+
+    def expected_relevant(self) -> float:
+        """Smoothed number of relevant among the documents counted so far, over all strata."""
+        return sum(
+            n * (self.relevant[s] + EPSILON) / (self.judged[s] + 3 * EPSILON)
+            for s, n in self.pooled.items()
+        )
+
+
+def _strata_of(judged: Mapping[str, tuple[int, int]]) -> _Strata:
+    strata = _Strata()
     for stratum, judgement in judged.values():
-        pooled[stratum] += 1
-        sampled[stratum] += judgement >= 0
-        relevant[stratum] += judgement > 0
-    estimate = {
-        s: relevant[s] * pooled[s] / sampled[s] if sampled[s] else 0.0 for s in pooled
-    }  # estimated number of relevant documents
+        strata.add(stratum, judgement)
+    return strata
+
+
+def _xinf_ap(judged: Mapping[str, tuple[int, int]], order: list[str]) -> float:
+    whole = _strata_of(judged)
+    estimate = whole.estimates()
     total = sum(estimate.values())
     if not total:
         return 0.0
-    seen: dict[int, int] = defaultdict(int)
-    seen_sampled: dict[int, int] = defaultdict(int)
-    seen_relevant: dict[int, int] = defaultdict(int)
+    above = _Strata()
     precision_sum: dict[int, float] = defaultdict(float)
     for place, document in enumerate(order, start=1):
         if document not in judged:
             continue
         stratum, judgement = judged[document]
         if judgement > 0:
-            # (P/k) Σ_c (N_c/P) share_c: the P cancels, and with P = 0 the sum is empty
-            above = sum(
-                seen[s] * (seen_relevant[s] + EPSILON) / (seen_sampled[s] + 3 * EPSILON)
-                for s in seen
-            )
-            precision_sum[stratum] += (1.0 + above) / place
-            seen_relevant[stratum] += 1
-        seen[stratum] += 1
-        seen_sampled[stratum] += judgement >= 0
-    value = sum(estimate[s] / total * precision_sum[s] / relevant[s] for s in pooled if relevant[s])
-    return value * (total / MAX_DEPTH if total > MAX_DEPTH else 1.0)
+            # 1/k + (P/k) Σ_c (N_c/P) share_c of SIGIR 2008: the P cancels
+            precision_sum[stratum] += (1.0 + above.expected_relevant()) / place
+        above.add(stratum, judgement)
+    value = sum(
+        estimate[s] / total * precision_sum[s] / whole.relevant[s]
+        for s in estimate
+        if whole.relevant[s]
+    )
+    return value * max(1.0, total / MAX_DEPTH)  # the official tool's rule for a cut-off run
+
+
+def estimated_relevant(qrels: Qrels) -> float:
+    """Estimated number of relevant documents, summed over *all* topics of the qrels
+    (``sample_eval.pl``'s inum_rel).
+
+    >>> estimated_relevant({"t": {"a": (1, 1), "b": (1, 0), "c": (1, -1), "d": (1, -1)}})
+    2.0
+    """
+    return sum(sum(_strata_of(judged).estimates().values()) for judged in qrels.values())
+
+
+def xinf_precision(qrels: Qrels, run: Run, k: int, depth: int = MAX_DEPTH) -> float:
+    """Inferred precision at k, mean over topics in both: the tool's iP10, iP100.
+
+    The expected number of relevant documents among the first k, each stratum by its own judged
+    share, divided by k.
+
+    >>> qrels = {"t": {"a": (1, 1), "b": (1, 0), "c": (1, -1), "d": (2, 1)}}
+    >>> order = {"t": {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}}
+    >>> round(xinf_precision(qrels, order, 4), 3)  # (3 x 1/2 + 1 x 1) / 4
+    0.625
+    """
+    if k < 1:
+        raise ShapeError(f"xinf_precision: k is {k}, expected 1 or more.")
+    values = {}
+    for topic in run:
+        if topic in qrels:
+            seen = _Strata()
+            for document in ranking(run[topic], depth)[:k]:
+                if document in qrels[topic]:
+                    seen.add(*qrels[topic][document])
+            values[topic] = seen.expected_relevant() / k
+    return _mean(values)
+
+
+def xinf_ndcg(qrels: Qrels, run: Run, depth: int = MAX_DEPTH) -> float:
+    """Inferred nDCG, mean over topics in both, with gain 1 and discount 1 / log2(1 + rank).
+
+    The gain a stratum's judged relevant documents bring in the run is multiplied by the run's own
+    ratio of pooled to judged documents of that stratum; the ideal list holds the estimated number
+    of relevant documents, rounded down, ``depth`` at most (``sample_eval.pl``'s infNDCG).
+    """
+    values = {}
+    for topic in run:
+        if topic not in qrels:
+            continue
+        judged = qrels[topic]
+        total = sum(_strata_of(judged).estimates().values())
+        ideal = sum(1 / math.log2(i + 1) for i in range(1, min(depth, int(total)) + 1))
+        found = _Strata()
+        gain: dict[int, float] = defaultdict(float)
+        for place, document in enumerate(ranking(run[topic], depth), start=1):
+            if document in judged:
+                stratum, judgement = judged[document]
+                found.add(stratum, judgement)
+                gain[stratum] += (judgement > 0) / math.log2(place + 1)
+        scaled = sum(g * found.pooled[s] / found.judged[s] for s, g in gain.items() if g)
+        values[topic] = scaled / ideal if ideal else 0.0
+    return _mean(values)
 
 
 def inf_ap_per_topic(qrels: Qrels, run: Run, depth: int | None = None) -> dict[str, float]:

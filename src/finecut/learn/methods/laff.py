@@ -62,17 +62,22 @@ class LAFFConfig:
             raise UsageError("LAFF: no video feature is named; expected one at least.")
         if not self.text_features:
             raise UsageError("LAFF: no text feature is named; expected one at least.")
-        sizes = {**self.video_features, **self.frame_features, **self.text_features}
-        unknown = set(self.no_transform) - set(sizes)
+        named = [
+            pair
+            for side in (self.video_features, self.frame_features, self.text_features)
+            for pair in side.items()
+        ]
+        unknown = set(self.no_transform) - {name for name, _ in named}
         if unknown:
             raise UsageError(
-                f"LAFF: no_transform names {sorted(unknown)}, expected among {sorted(sizes)}."
+                f"LAFF: no_transform names {sorted(unknown)}, expected among "
+                f"{sorted({name for name, _ in named})}."
             )
-        for name in self.no_transform:
-            if sizes[name] * self.heads != self.common_dim:
+        for name, size in named:
+            if name in self.no_transform and size * self.heads != self.common_dim:
                 raise UsageError(
-                    f"LAFF: feature {name!r} without transform has {sizes[name]} channels, "
-                    f"expected common_dim / heads = {self.common_dim // self.heads}."
+                    f"LAFF: feature {name!r} without transform has {size} channels, expected "
+                    f"common_dim / heads = {self.common_dim // self.heads}."
                 )
 
 
