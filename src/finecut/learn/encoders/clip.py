@@ -145,9 +145,7 @@ class Transformer(nn.Module):
         super().__init__()
         heads = heads or max(width // HEAD_WIDTH, 1)
         self.width = width
-        self.resblocks = nn.ModuleList(
-            Block(width, heads, activation, eps) for _ in range(layers)
-        )
+        self.resblocks = nn.ModuleList(Block(width, heads, activation, eps) for _ in range(layers))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         for block in self.resblocks:
@@ -163,9 +161,7 @@ class VisionTransformer(nn.Module):
         self.image_size = config.image_size
         scale = width**-0.5
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
-        self.positional_embedding = nn.Parameter(
-            scale * torch.randn(config.patch_count + 1, width)
-        )
+        self.positional_embedding = nn.Parameter(scale * torch.randn(config.patch_count + 1, width))
         self.proj = nn.Parameter(scale * torch.randn(width, config.embed_dim))
         self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
         if config.patches == "3d":

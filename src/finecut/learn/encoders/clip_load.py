@@ -156,9 +156,7 @@ def _from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
             if match[3] in _HF_PARTS:
                 out[f"{block}.{_HF_PARTS[match[3]]}.{match[4]}"] = value
             elif match[3] == "self_attn.q_proj":  # q, k and v are stacked in OpenAI's layout
-                parts = [
-                    state[name.replace("q_proj", f"{part}_proj")] for part in ("q", "k", "v")
-                ]
+                parts = [state[name.replace("q_proj", f"{part}_proj")] for part in ("q", "k", "v")]
                 out[f"{block}.attn.in_proj_{match[4]}"] = torch.cat(parts)
     for ours, theirs in (("text_projection", "text"), ("visual.proj", "visual")):
         if f"{theirs}_projection.weight" in state:
