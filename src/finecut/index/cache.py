@@ -1,0 +1,251 @@
+"""The disposable copy of an index that opens in milliseconds: plain arrays to map into memory.
+
+Loading Lance costs a process a good part of a second, and a one-shot search needs nothing but the
+recall matrix, a few clip columns and the tokens of fifty candidates. So a snapshot is kept beside
+the tables. Big columns are appended to in place (readers map only the part they know of) as long as
+clips are only added; a removal starts a new generation. Deleting the folder is always safe.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finecut.index.lock import FileLock
+from finecut.index.meta import IndexMeta, write_json
+from finecut.index.rows import ClipTable, VideoRow, video_from_json, video_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FOLDER = "cache"
+HEAD = "snapshot.json"
+LAYOUT = 1
+TOKENS_LIMIT_BYTES = 2 << 30  # beyond it tokens are fetched from Lance
+COPY_ROWS = 512  # clips per step while copying tokens
+
+
+def frame_columns(meta: IndexMeta) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Token columns with one entry per frame: name -> (dtype, the axes after [T])."""
+    dim, patches = meta.embed_dim, meta.n_patches
+    columns: dict[str, tuple[str, tuple[int, ...]]] = {"times": ("float64", ())}
+    if meta.levels != "video":
+        columns |= {"frames": ("int8", (dim,)), "frame_scale": ("float32", ())}
+    if meta.levels == "patch":
+        columns |= {"patches": ("int8", (patches * dim,)), "patch_scale": ("float32", (patches,))}
+    if meta.frame_values:
+        columns |= {"frame_values": ("int8", (dim,)), "value_scale": ("float32", ())}
+    return columns
+
+
+def bytes_per_frame(meta: IndexMeta) -> int:
+    """Bytes one frame takes in the token columns."""
+    return sum(
+        np.dtype(dtype).itemsize * int(np.prod(tail, dtype=np.int64))
+        for dtype, tail in frame_columns(meta).values()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of one version of an index that a search needs in memory."""
+
+    version: str
+    videos: list[VideoRow]
+    clips: ClipTable
+    recall: NDArray[np.float32]  # [G, R]
+    token_row: NDArray[np.int64]  # [G] offset in the table `tokens` of that version
+    tokens: dict[str, NDArray[Any]] | None  # frame columns [T, …] in gallery order, if cached
+
+
+class Cache:
+    """The snapshot kept in ``directory/cache``, if it can be read or written at all."""
+
+    def __init__(self, directory: Path, meta: IndexMeta) -> None:
+        self.folder = directory / FOLDER
+        self.meta = meta
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def load(self, version: str) -> Snapshot | None:
+        """The snapshot of this very version, or None where there is none that can be trusted."""
+        try:
+            return self._load(version)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # disposable: whatever is wrong with it, it is made anew
+
+    def _load(self, version: str) -> Snapshot | None:
+        about = json.loads((self.folder / HEAD).read_bytes())
+        if about["version"] != version or about["layout"] != LAYOUT:
+            return None
+        folder = self.folder / Path(str(about["generation"])).name
+        columns = np.load(folder / f"{about['number']:d}.npz", allow_pickle=False)
+        plain = json.loads((folder / f"{about['number']:d}.json").read_bytes())
+        clips = ClipTable(**{name: columns[name] for name in ClipTable.__slots__})
+        n_clips, n_frames = len(clips), int(clips.n_frames.sum())
+        tokens = None
+        if about["tokens"]:
+            tokens = {
+                name: _map(folder / f"{name}.bin", dtype, (n_frames, *tail))
+                for name, (dtype, tail) in frame_columns(self.meta).items()
+            }
+        return Snapshot(
+            version=version,
+            videos=[video_from_json(row) for row in plain],
+            clips=clips,
+            recall=_map(folder / "recall.bin", "float32", (n_clips, self.meta.recall_dim)),
+            token_row=columns["token_row"],
+            tokens=tokens,
+        )
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def save(
+        self,
+        snapshot: Snapshot,
+        fetch: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
+        *,
+        limit_bytes: int = TOKENS_LIMIT_BYTES,
+    ) -> bool:
+        """Keep a snapshot, if the folder can be written and nobody else is at it.
+
+        Args:
+            snapshot: with ``tokens`` None.
+            fetch: gallery rows -> their frame columns [T, …] on end, out of Lance.
+            limit_bytes: tokens larger than this stay in Lance alone.
+
+        Returns: whether it is kept now.
+        """
+        lock = FileLock(self.folder / "cache.lock")
+        try:
+            self.folder.mkdir(exist_ok=True)
+            if not lock.try_acquire():
+                return False
+        except OSError:
+            return False
+        try:
+            self._save(snapshot, fetch, limit_bytes)
+        except (OSError, ValueError):
+            # A full disk, say, or files cut short: searching goes on without; next time anew.
+            with suppress(OSError):
+                (self.folder / HEAD).unlink(missing_ok=True)
+            return False
+        finally:
+            lock.release()
+        return True
+
+    def _save(
+        self,
+        snapshot: Snapshot,
+        fetch: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
+        limit_bytes: int,
+    ) -> None:
+        clips = snapshot.clips
+        n_frames = int(clips.n_frames.sum())
+        with_tokens = n_frames * bytes_per_frame(self.meta) <= limit_bytes
+        kept = self._grown_from(clips.clip_id, with_tokens)
+        if kept is None:
+            generation, number, n_kept = uuid.uuid4().hex[:12], 0, 0
+            (self.folder / generation).mkdir()
+        else:
+            generation, number, n_kept = kept
+        folder = self.folder / generation
+        frames_kept = int(clips.n_frames[:n_kept].sum())
+        with _appending(folder / "recall.bin", n_kept * self.meta.recall_dim * 4) as file:
+            file.write(np.ascontiguousarray(snapshot.recall[n_kept:], np.float32).data)
+        if with_tokens:
+            self._append_tokens(folder, fetch, n_kept, len(clips), frames_kept)
+        number += 1
+        columns = {name: getattr(clips, name) for name in ClipTable.__slots__}
+        np.savez(folder / f"{number}.npz", token_row=snapshot.token_row, **columns)
+        rows = json.dumps([video_json(row) for row in snapshot.videos])
+        (folder / f"{number}.json").write_text(rows, encoding="ascii")
+        about = {
+            "layout": LAYOUT,
+            "version": snapshot.version,
+            "generation": generation,
+            "number": number,
+            "tokens": with_tokens,
+            "n_clips": len(clips),
+            "last_clip_id": int(clips.clip_id[-1]) if len(clips) else -1,
+        }
+        write_json(self.folder / HEAD, about)
+        self._drop_others(generation, number)
+
+    def _append_tokens(
+        self,
+        folder: Path,
+        fetch: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
+        first: int,
+        last: int,
+        frames_kept: int,
+    ) -> None:
+        columns = frame_columns(self.meta)
+        files = {}
+        for name, (dtype, tail) in columns.items():
+            width = np.dtype(dtype).itemsize * int(np.prod(tail, dtype=np.int64))
+            files[name] = _appending(folder / f"{name}.bin", frames_kept * width)
+        try:
+            for start in range(first, last, COPY_ROWS):
+                part = fetch(np.arange(start, min(start + COPY_ROWS, last)))
+                for name, (dtype, _) in columns.items():
+                    files[name].write(np.ascontiguousarray(part[name], dtype).data)
+        finally:
+            for file in files.values():
+                file.close()
+
+    def _grown_from(
+        self, clip_id: NDArray[np.int64], with_tokens: bool
+    ) -> tuple[str, int, int] | None:
+        """The kept generation these clips only add to: (its name, its number, clips it holds)."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            about = json.loads((self.folder / HEAD).read_bytes())
+            folder = self.folder / Path(str(about["generation"])).name
+            if about["layout"] != LAYOUT or about["tokens"] != with_tokens:
+                return None
+            if not about["version"].startswith(self.meta.uuid[:12]):
+                return None  # of another index that lay here before
+            old = np.load(folder / f"{about['number']:d}.npz", allow_pickle=False)["clip_id"]
+            if len(old) <= len(clip_id) and np.array_equal(old, clip_id[: len(old)]):
+                return folder.name, int(about["number"]), len(old)
+        return None
+
+    def _drop_others(self, generation: str, number: int) -> None:
+        """Remove what no snapshot needs. A reader that has it mapped keeps it until it lets go."""
+        for entry in self._entries():
+            if entry.is_dir() and entry.name != generation:
+                shutil.rmtree(entry, ignore_errors=True)
+        for entry in (self.folder / generation).iterdir():
+            stem = entry.name.split(".")[0]
+            # The one before stays for a reader that has just read the old head.
+            if stem.isdigit() and int(stem) < number - 1:
+                with suppress(OSError):
+                    entry.unlink()
+
+    def _entries(self) -> Iterator[Path]:
+        yield from list(self.folder.iterdir())
+
+
+def _appending(path: Path, size_bytes: int) -> Any:
+    """Open for writing at ``size_bytes``: over what an interrupted write left behind it."""
+    if not path.exists():
+        path.touch()
+    if path.stat().st_size < size_bytes:
+        raise ValueError(f"{path} is shorter than its snapshot")
+    file = open(path, "r+b")  # noqa: SIM115 (the caller closes it)
+    file.seek(size_bytes)
+    return file
+
+
+def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    if 0 in shape:
+        return np.zeros(shape, dtype)  # an empty file cannot be mapped
+    return np.memmap(path, dtype=dtype, mode="r", shape=shape)

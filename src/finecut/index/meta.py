@@ -1,0 +1,179 @@
+"""The two small files that make a folder an index: ``index.json`` and ``head.json``.
+
+``index.json`` is written once and says what the index is. ``head.json`` is replaced at the end of
+every commit and names the versions of the three tables that belong together: it is the commit
+point that readers follow, and it can be read without loading Lance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from finecut.errors import IndexCorrupt, IndexMismatch, IndexNotFound
+
+if TYPE_CHECKING:
+    from finecut.bundle.manifest import Manifest
+
+SCHEMA_VERSION = 1
+META_FILE = "index.json"
+HEAD_FILE = "head.json"
+Levels = Literal["video", "frame", "patch"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMeta:
+    """What an index is made of; fixed when it is created."""
+
+    schema_version: int
+    uuid: str  # tells this index from another one made later in the same place
+    created_at: float
+    bundle_name: str
+    bundle_ref: str  # what `Bundle.load` finds the bundle by
+    fingerprint: str
+    levels: Levels
+    recall_dim: int
+    embed_dim: int
+    patch_rows: int  # 0 where no patches are stored
+    patch_columns: int
+    frame_values: bool
+    frames_per_second: float
+    max_frames: int
+
+    @property
+    def n_patches(self) -> int:
+        return self.patch_rows * self.patch_columns
+
+    @classmethod
+    def of_bundle(cls, manifest: Manifest, ref: str, levels: Levels, now: float) -> IndexMeta:
+        """The meta of a new index for this bundle; levels the bundle lacks are left out."""
+        video = manifest.video
+        patches = levels == "patch" and video.n_patches > 0
+        return cls(
+            schema_version=SCHEMA_VERSION,
+            uuid=uuid.uuid4().hex,
+            created_at=now,
+            bundle_name=manifest.name,
+            bundle_ref=str(ref),
+            fingerprint=manifest.fingerprint,
+            levels="patch" if patches else "video" if levels == "video" else "frame",
+            recall_dim=video.recall_dim,
+            embed_dim=video.embed_dim,
+            patch_rows=video.patch_rows if patches else 0,
+            patch_columns=video.patch_columns if patches else 0,
+            frame_values=video.frame_values and levels != "video",
+            frames_per_second=manifest.sampling.frames_per_second,
+            max_frames=manifest.sampling.max_frames,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The commit readers see: table versions that belong together."""
+
+    number: int  # rises by one with every commit
+    videos: int  # Lance versions
+    clips: int
+    tokens: int
+    next_clip_id: int  # clip ids are never used twice
+    build: int  # number of the last run
+    n_videos: int
+    n_clips: int
+    n_frames: int
+    video_s: float  # seconds of indexed video
+
+    def version(self, meta: IndexMeta) -> str:
+        """Text that changes whenever the content of the index does."""
+        return f"{meta.uuid[:12]}-{self.number}"
+
+
+_LIMITS = {"recall_dim": 65536, "embed_dim": 65536, "patch_rows": 64, "patch_columns": 64}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(path.read_bytes())
+    except OSError as error:
+        raise IndexCorrupt(f"{path} cannot be read: {error}. Check the permissions.") from error
+    except ValueError as error:
+        raise IndexCorrupt(
+            f"{path} is damaged ({error}). Delete the folder {path.parent} and index again."
+        ) from error
+    if not isinstance(plain, dict):
+        raise IndexCorrupt(f"{path} must hold a JSON object, got {type(plain).__name__}.")
+    return plain
+
+
+def _typed(cls: Any, plain: dict[str, Any], path: Path) -> Any:
+    """Check every field's presence, type and range; unknown keys are left out."""
+    values = {}
+    for field in fields(cls):
+        value = plain.get(field.name)
+        kind = str(field.type)
+        if kind == "int":
+            good = type(value) is int and 0 <= value <= _LIMITS.get(field.name, 1 << 62)
+        elif kind == "float":
+            good = type(value) in (int, float)
+        elif kind == "bool":
+            good = type(value) is bool
+        elif kind == "Levels":
+            good = value in get_args(Levels)
+        else:
+            good = type(value) is str and len(value) < 4096
+        if not good:
+            raise IndexCorrupt(
+                f"{path}: `{field.name}` must be of type {kind}, got {value!r:.60}. "
+                f"Delete the folder {path.parent} and index again."
+            )
+        values[field.name] = value
+    return cls(**values)
+
+
+def read_meta(directory: Path) -> IndexMeta:
+    """What the index in ``directory`` is.
+
+    Raises:
+        IndexNotFound: there is none.
+        IndexMismatch: another finecut made it, with a schema this one does not know.
+        IndexCorrupt: ``index.json`` is damaged.
+    """
+    path = directory / META_FILE
+    if not path.is_file():
+        raise IndexNotFound(
+            f"There is no index at {directory}. Make one with: finecut index FOLDER "
+            f"--index {directory}"
+        )
+    plain = _read(path)
+    schema = plain.get("schema_version")
+    if schema != SCHEMA_VERSION:
+        raise IndexMismatch(
+            f"The index at {directory} has schema version {schema!r:.20}; this finecut reads "
+            f"{SCHEMA_VERSION}. Use the finecut that made it, or build a new one: "
+            f"finecut index FOLDER --index NEW_PLACE"
+        )
+    return _typed(IndexMeta, plain, path)
+
+
+def read_head(directory: Path) -> Head:
+    """The last commit of the index in ``directory``.
+
+    Raises:
+        IndexCorrupt: ``head.json`` is missing or damaged.
+    """
+    path = directory / HEAD_FILE
+    return _typed(Head, _read(path), path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` as one step that survives a crash: all of the old or all of the new."""
+    plain = value if isinstance(value, dict) else asdict(value)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(part, "wb") as file:
+        file.write(json.dumps(plain, indent=1).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)

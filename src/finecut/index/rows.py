@@ -1,0 +1,117 @@
+"""What a reader of an index sees: videos, the clip columns and stored tokens."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class PathStamp:
+    """A path under which a video was seen, and the stamps that tell whether it was touched."""
+
+    path: str  # absolute; bytes that are no Unicode are kept by surrogate escapes
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRow:
+    """One video of the index: a content, under one path or several."""
+
+    video_id: str
+    build: int  # the run that indexed it; clips of any other run do not count
+    stamps: tuple[PathStamp, ...]
+    status: Literal["done", "failed"]
+    reason: str  # of a failure, a short word; else ""
+    error: str  # of a failure, the whole message; else ""
+    size_bytes: int
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    duration_s: float
+    fps: float
+    has_audio: bool
+    recorded_at: float | None
+    n_clips: int
+    n_frames: int  # distinct frames that were encoded
+    lost_frames: int  # frames that would not decode in an otherwise readable video
+    indexed_at: float  # Unix seconds
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(stamp.path for stamp in self.stamps)
+
+    @property
+    def mtime(self) -> float:
+        """When the file was last written, in Unix seconds (of its first path)."""
+        return self.stamps[0].mtime_ns / 1e9 if self.stamps else 0.0
+
+    def present_path(self) -> str | None:
+        """A path under which the video is there now, if any."""
+        return next((path for path in self.paths if os.path.exists(path)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTable:
+    """The gallery: one entry per clip in every column, in gallery order (``clip_id`` rises)."""
+
+    clip_id: NDArray[np.int64]  # [G]
+    video: NDArray[np.int32]  # [G] position in ``Index.videos``
+    number: NDArray[np.int32]  # [G] 0, 1, … within the video
+    start_s: NDArray[np.float64]  # [G]
+    end_s: NDArray[np.float64]  # [G]
+    n_frames: NDArray[np.int32]  # [G]
+
+    def __len__(self) -> int:
+        return len(self.clip_id)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """Tokens of K clips, padded to the longest; a token is ``int8 * scale``.
+
+    ``frames`` is None in an index of level "video", ``patches`` in one below level "patch".
+    """
+
+    rows: NDArray[np.int64]  # [K] gallery rows, as asked for
+    frame_mask: NDArray[np.bool_]  # [K, F] True = real
+    times: NDArray[np.float64]  # [K, F] seconds; 0 where masked
+    frames: NDArray[np.int8] | None = None  # [K, F, D]
+    frame_scale: NDArray[np.float32] | None = None  # [K, F]
+    patches: NDArray[np.int8] | None = None  # [K, F, P, D]
+    patch_scale: NDArray[np.float32] | None = None  # [K, F, P]
+    frame_values: NDArray[np.int8] | None = None  # [K, F, D]
+    value_scale: NDArray[np.float32] | None = None  # [K, F]
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The thumbnails of one clip, side by side in one JPEG."""
+
+    jpeg: bytes
+    tile_width: int
+    tile_height: int
+    times: NDArray[np.float64]  # [F] seconds, one per thumbnail
+
+
+def video_json(row: VideoRow) -> dict[str, Any]:
+    """A row as plain JSON values, the inverse of ``video_from_json``."""
+    plain = {name: getattr(row, name) for name in VideoRow.__slots__ if name != "stamps"}
+    plain["stamps"] = [[stamp.path, stamp.size_bytes, stamp.mtime_ns] for stamp in row.stamps]
+    return plain
+
+
+def video_from_json(plain: dict[str, Any]) -> VideoRow:
+    """The row that ``video_json`` wrote."""
+    fields = dict(plain)
+    fields["stamps"] = tuple(PathStamp(*stamp) for stamp in fields["stamps"])
+    return VideoRow(**fields)

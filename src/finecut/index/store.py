@@ -1,0 +1,344 @@
+"""An index as a reader sees it: one consistent snapshot, never blocked by the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finecut.errors import IndexCorrupt, IndexNotFound, ShapeError, UsageError
+from finecut.index.cache import Cache, Snapshot, frame_columns
+from finecut.index.meta import Head, IndexMeta, read_head, read_meta
+from finecut.index.recall import top_rows
+from finecut.index.rows import ClipTable, StoredTokens, Strip, VideoRow
+from finecut.index.tables import (
+    CLIPS,
+    TABLES,
+    TOKENS,
+    VIDEOS,
+    load_lance,
+    ragged_numpy,
+    table_path,
+    videos_from_arrow,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+EXACT_ROWS = 200_000  # up to here a blocked product over the gallery is exact and quick enough
+OPEN_TRIES = 5  # a writer may commit and tidy between two reads of ours
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """What ``finecut info`` shows."""
+
+    n_videos: int
+    n_failed: int
+    n_clips: int
+    n_frames: int
+    video_s: float
+    size_bytes: int  # of the whole folder
+    table_bytes: dict[str, int]
+    cache_bytes: int
+    bytes_per_video_hour: float  # of the tables; 0.0 without video
+    levels: str
+    bundle: str
+    fingerprint: str
+    version: str
+    created_at: float
+    indexed_at: float  # of the newest video; 0.0 without
+
+
+class Index:
+    """Open with ``Index.open``. Reading attributes never blocks and never changes under you:
+    only ``refresh`` moves on to the latest commit."""
+
+    def __init__(self, directory: Path, meta: IndexMeta) -> None:
+        self.directory = directory
+        self.meta = meta
+        self._cache = Cache(directory, meta)
+        self._head: Head
+        self._snapshot: Snapshot
+        self._datasets: dict[str, Any] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Index:
+        """The index in a folder, at its latest commit.
+
+        Raises:
+            IndexNotFound: there is none.
+            IndexMismatch: it has a schema this finecut does not know.
+            IndexCorrupt: it cannot be read as written.
+        """
+        directory = Path(path)
+        index = cls(directory, read_meta(directory))
+        index._load()
+        return index
+
+    @property
+    def version(self) -> str:
+        """Text that changes whenever the content does."""
+        return self._snapshot.version
+
+    @property
+    def videos(self) -> list[VideoRow]:
+        """Every video, the done ones first (a clip's ``video`` is a position here), then failed."""
+        return self._snapshot.videos
+
+    @property
+    def clips(self) -> ClipTable:
+        """The gallery's columns."""
+        return self._snapshot.clips
+
+    def recall_matrix(self) -> NDArray[np.float32]:
+        """What stage 1 compares, [G, R]; a read-only memory map where there is a cache."""
+        return self._snapshot.recall
+
+    def refresh(self) -> bool:
+        """Move on to the latest commit; whether anything changed. Costs one small read if not."""
+        meta = read_meta(self.directory)
+        if read_head(self.directory).version(meta) == self.version:
+            return False
+        self.meta = meta
+        self._cache = Cache(self.directory, meta)
+        self._load()
+        return True
+
+    # -- stage 1 -------------------------------------------------------------------------------
+
+    def recall(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k clips of the largest inner product, best first.
+
+        Args:
+            query: [R] or [Q, R].
+            k: clips wanted per query.
+            allowed: [G], True = may be answered.
+
+        Returns: gallery rows and scores, [n] or [Q, n], with n = min(k, allowed clips). Exact up to
+            ``EXACT_ROWS`` searched clips; beyond, from Lance's vector index.
+        Raises:
+            ShapeError: the query is not of this index's recall size, or not finite.
+            UsageError: k is below 1.
+        """
+        queries = np.atleast_2d(np.asarray(query, np.float32))
+        if queries.ndim != 2 or queries.shape[1] != self.meta.recall_dim:
+            raise ShapeError(
+                f"`query` must be [{self.meta.recall_dim}] or [Q, {self.meta.recall_dim}], got "
+                f"{np.shape(query)}."
+            )
+        if not np.isfinite(queries).all():
+            raise ShapeError("`query` must be finite numbers.")
+        if k < 1:
+            raise UsageError(f"`k` must be at least 1, got {k}.")
+        rows, scores = top_rows(queries, self.recall_matrix(), k, allowed)
+        return (rows[0], scores[0]) if np.ndim(query) == 1 else (rows, scores)
+
+    # -- stage 2 -------------------------------------------------------------------------------
+
+    def tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> StoredTokens:
+        """The stored tokens of K clips, in the order asked for, padded to the longest.
+
+        Raises:
+            UsageError: a row is outside the gallery.
+            IndexCorrupt: the tables cannot be read.
+        """
+        wanted = np.asarray(rows, np.int64).reshape(-1)
+        n_clips = len(self.clips)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= n_clips):
+            raise UsageError(f"Clips are numbered 0 to {n_clips - 1}, got {wanted.tolist()!r:.80}.")
+        columns = (
+            self._fetch_cached(wanted)
+            if self._snapshot.tokens is not None
+            else self._fetch_stored(wanted)
+        )
+        return self._padded(wanted, columns)
+
+    def strip(self, row: int) -> Strip:
+        """The thumbnails of one clip.
+
+        Raises:
+            UsageError: the row is outside the gallery.
+        """
+        if not 0 <= row < len(self.clips):
+            raise UsageError(f"Clips are numbered 0 to {len(self.clips) - 1}, got {row}.")
+        names = ["strip", "strip_width", "strip_height", "times"]
+        plain = self._take(np.array([row]), names).to_pylist()[0]
+        return Strip(
+            jpeg=plain["strip"],
+            tile_width=plain["strip_width"],
+            tile_height=plain["strip_height"],
+            times=np.array(plain["times"], np.float64),
+        )
+
+    def _fetch_cached(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        assert self._snapshot.tokens is not None
+        counts = self.clips.n_frames[rows].astype(np.int64)
+        last = self._frame_stop[rows]
+        spans = [slice(stop - count, stop) for stop, count in zip(last, counts, strict=True)]
+        return {
+            name: np.concatenate([column[span] for span in spans]) if spans else column[:0]
+            for name, column in self._snapshot.tokens.items()
+        }
+
+    def _fetch_stored(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        columns = frame_columns(self.meta)
+        if not len(rows):
+            return {name: np.zeros((0, *tail), kind) for name, (kind, tail) in columns.items()}
+        table = self._take(rows, list(columns))
+        return {
+            name: ragged_numpy(table.column(name), tail).astype(kind, copy=False)
+            for name, (kind, tail) in columns.items()
+        }
+
+    def _take(self, rows: NDArray[np.int64], columns: list[str]) -> Any:
+        try:
+            offsets = self._snapshot.token_row[rows]
+            return self._dataset(TOKENS).take(offsets.tolist(), columns=columns)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise IndexCorrupt(
+                f"The tokens of {self.directory} cannot be read: {error}. If a long time has "
+                "passed since the index was opened, call `refresh`; else delete it and index again."
+            ) from error
+
+    def _padded(self, rows: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> StoredTokens:
+        counts = self.clips.n_frames[rows]
+        longest = int(counts.max(initial=1))
+        mask = np.arange(longest) < counts[:, None]  # [K, F]
+        padded = {}
+        for name, column in columns.items():
+            if mask.all():
+                full = np.asarray(column).reshape(*mask.shape, *column.shape[1:])
+            else:
+                full = np.zeros((*mask.shape, *column.shape[1:]), column.dtype)
+                full[mask] = column
+            padded[name] = full
+        if "patches" in padded:
+            shape = (*mask.shape, self.meta.n_patches, self.meta.embed_dim)
+            padded["patches"] = padded["patches"].reshape(shape)
+        return StoredTokens(rows=rows, frame_mask=mask, **padded)
+
+    # -- loading -------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        for last in range(OPEN_TRIES - 1, -1, -1):
+            head = read_head(self.directory)
+            snapshot = self._cache.load(head.version(self.meta))
+            if snapshot is None:
+                try:
+                    snapshot = self._read_tables(head)
+                except (OSError, ValueError, RuntimeError) as error:
+                    if last:
+                        continue
+                    raise IndexCorrupt(
+                        f"The index at {self.directory} cannot be read: {error}. Delete the folder "
+                        "and index again."
+                    ) from error
+            self._use(head, snapshot)
+            return
+
+    def _use(self, head: Head, snapshot: Snapshot) -> None:
+        self._head = head
+        self._snapshot = snapshot
+        self._frame_stop = np.cumsum(snapshot.clips.n_frames, dtype=np.int64)
+        self._datasets = {
+            name: dataset
+            for name, dataset in self._datasets.items()
+            if dataset.version == getattr(head, name)
+        }
+        if snapshot.tokens is None and self._cache.save(snapshot, self._fetch_stored):
+            with suppress(OSError):
+                kept = self._cache.load(snapshot.version)
+                self._snapshot = kept or snapshot
+
+    def _read_tables(self, head: Head) -> Snapshot:
+        self._datasets = {}
+        self._head = head
+        videos = videos_from_arrow(self._dataset(VIDEOS).to_table())
+        place = {
+            (row.video_id, row.build): number
+            for number, row in enumerate(videos)
+            if row.status == "done"
+        }
+        table = self._dataset(CLIPS).to_table()
+        pairs = zip(table["video_id"].to_pylist(), table["build"].to_pylist(), strict=True)
+        video = np.array([place.get(pair, -1) for pair in pairs], np.int32)
+        clip_id = table["clip_id"].to_numpy()
+        order = np.argsort(clip_id, kind="stable")
+        order = order[video[order] >= 0]  # clips of videos that are not done do not count
+
+        stored = self._dataset(TOKENS).to_table(columns=["clip_id"]).column(0).to_numpy()
+        by_id = np.argsort(stored, kind="stable")
+        spot = np.searchsorted(stored, clip_id[order], sorter=by_id)
+        token_row = by_id[np.minimum(spot, len(stored) - 1)] if len(stored) else spot
+        if len(order) and not np.array_equal(stored[token_row], clip_id[order]):
+            raise IndexCorrupt(
+                f"The index at {self.directory} lacks the tokens of some clips. Delete the folder "
+                "and index again."
+            )
+        names = ("number", "start_s", "end_s", "n_frames")
+        clips = ClipTable(
+            clip_id=clip_id[order],
+            video=video[order],
+            **{name: table[name].to_numpy()[order] for name in names},
+        )
+        recall = _fixed(table["recall"], self.meta.recall_dim)[order]
+        version = head.version(self.meta)
+        return Snapshot(version, videos, clips, recall, token_row.astype(np.int64), None)
+
+    def _dataset(self, table: str) -> Any:
+        if table not in self._datasets:
+            version = getattr(self._head, table)
+            path = table_path(self.directory, table)
+            if not Path(path).is_dir():
+                raise IndexNotFound(f"{path} is gone. Index again: finecut index FOLDER")
+            self._datasets[table] = load_lance().dataset(path, version=version)
+        return self._datasets[table]
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    def stats(self) -> IndexStats:
+        """Counts and sizes, for people."""
+        done = [row for row in self.videos if row.status == "done"]
+        sizes = {name: _folder_bytes(Path(table_path(self.directory, name))) for name in TABLES}
+        video_s = float(sum(row.duration_s for row in done))
+        return IndexStats(
+            n_videos=len(done),
+            n_failed=len(self.videos) - len(done),
+            n_clips=len(self.clips),
+            n_frames=int(self.clips.n_frames.sum()),
+            video_s=video_s,
+            size_bytes=_folder_bytes(self.directory),
+            table_bytes=sizes,
+            cache_bytes=_folder_bytes(self._cache.folder),
+            bytes_per_video_hour=sum(sizes.values()) / (video_s / 3600.0) if video_s else 0.0,
+            levels=self.meta.levels,
+            bundle=self.meta.bundle_name,
+            fingerprint=self.meta.fingerprint,
+            version=self.version,
+            created_at=self.meta.created_at,
+            indexed_at=max((row.indexed_at for row in self.videos), default=0.0),
+        )
+
+
+def _fixed(column: Any, dim: int) -> NDArray[np.float32]:
+    """A fixed-size-list column as [N, dim]."""
+    parts = [chunk.flatten().to_numpy().reshape(-1, dim) for chunk in column.chunks]
+    return np.concatenate(parts) if parts else np.zeros((0, dim), np.float32)
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
