@@ -354,7 +354,7 @@ def check_model(case: Case) -> None:
         "CLIP_encoder": case["clip_txt"],
     }
     features = dict(text)
-    features["rnn_encoder"] = model.text_encoders["rnn_encoder"](*text["rnn_encoder"])
+    features["rnn_encoder"] = model.gru(*text["rnn_encoder"])
     wanted = [k for k in case.order if k.startswith("txt_feature.")]
     assert {k.removeprefix("txt_feature.") for k in wanted} == set(features)
     for key in wanted:

@@ -29,29 +29,39 @@ import torch
 from torch import Tensor, nn
 
 from finecut.errors import ShapeError, UsageError
+from finecut.learn.encoders.text_features import GRUText
 from finecut.learn.losses import hardest_negative_triplet
+from finecut.learn.methods.blocks import gate_weights, masked_mean
 from finecut.learn.methods.laff_variants import VARIANTS
 from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
 
+RELEVANCE_TEMPERATURE = 0.05  # of cosines; only for showing which frames match
 NORM_EPS = 1e-14  # authors' code; added to the length, so a zero vector stays zero
 
 Fusion = Literal["attention", "mean", "concat", "mhsa", "mhsa_projection_free"]
 
 
 @dataclass(frozen=True)
-class LAFFConfig:
-    """Sizes of the features, by name and in order, and of the common spaces."""
+class LaffConfig:
+    """Sizes of the features, by name and in order, and of the common spaces.
+
+    ``gru`` names the text feature, if any, that a GRU trained with the model computes; its size
+    in ``text_features`` is the GRU's.
+    """
 
     video_features: Mapping[str, int]  # video level: name -> channels
     text_features: Mapping[str, int]
     frame_features: Mapping[str, int] = field(default_factory=dict)  # LAFF-ml: fused over frames
-    no_transform: frozenset[str] = frozenset()  # names, of either side, that skip Linear and tanh
+    no_transform: tuple[str, ...] = ()  # names, of either side, that skip Linear and tanh
     common_dim: int = 4096  # D; article 2048, authors' config 4096
     heads: int = 8  # h; best of {1, 2, 4, 8, 16} in the article
     dropout: float = 0.2  # authors' config
     batch_norm: bool = False  # authors' config: off for LAFF, on for LAFF-ml
     margin: float = 0.2  # of the triplet loss, in cosine
     fusion: Fusion = "attention"  # the others are the article's ablations
+    gru: str | None = None
+    gru_words: int = 0  # size of its vocabulary, <pad>, <start>, <end> and <unk> included
+    gru_embed_dim: int = 500  # of its word embedding; word2vec's in the authors' code
 
     def __post_init__(self) -> None:
         if self.common_dim % self.heads:
@@ -72,6 +82,11 @@ class LAFFConfig:
             raise UsageError(
                 f"LAFF: no_transform names {sorted(unknown)}, expected among "
                 f"{sorted({name for name, _ in named})}."
+            )
+        if self.gru is not None and (self.gru not in self.text_features or self.gru_words < 4):
+            raise UsageError(
+                f"LAFF: gru {self.gru!r} with {self.gru_words} words; expected one of "
+                f"{sorted(self.text_features)} and a vocabulary of 4 or more."
             )
         for name, size in named:
             if name in self.no_transform and size * self.heads != self.common_dim:
@@ -150,7 +165,7 @@ def masked_softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
 class Side(nn.Module):
     """Video or text side: named features -> h unit vectors and the weights of the features."""
 
-    def __init__(self, sizes: Mapping[str, int], config: LAFFConfig) -> None:
+    def __init__(self, sizes: Mapping[str, int], config: LaffConfig) -> None:
         super().__init__()
         self.names = tuple(sizes)
         self.transforms = nn.ModuleDict()
@@ -186,11 +201,9 @@ class Side(nn.Module):
 
 
 class LAFF(nn.Module):
-    """The whole method. ``text_encoders`` are trained with it (GRU); all else is ready-made."""
+    """The whole method. Extractors are outside; only the GRU is trained with it."""
 
-    def __init__(
-        self, config: LAFFConfig, text_encoders: Mapping[str, nn.Module] | None = None
-    ) -> None:
+    def __init__(self, config: LaffConfig) -> None:
         super().__init__()
         self.config = config
         self.frame_fusion = nn.ModuleDict(
@@ -198,15 +211,15 @@ class LAFF(nn.Module):
         )
         self.video_side = Side({**config.video_features, **config.frame_features}, config)
         self.text_side = Side(config.text_features, config)
-        self.text_encoders = nn.ModuleDict(
-            {_key(name): encoder for name, encoder in (text_encoders or {}).items()}
-        )
+        if config.gru is not None:
+            hidden = config.text_features[config.gru]
+            self.gru = GRUText(config.gru_words, config.gru_embed_dim, hidden)
 
     # ---- the two sides, head by head
 
     def video_heads(
         self,
-        features: Mapping[str, Tensor],
+        features: Mapping[str, Tensor] | None = None,
         frames: Mapping[str, Tensor] | None = None,
         frame_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -214,14 +227,18 @@ class LAFF(nn.Module):
 
         Args:
             features: name -> [B, d] video-level features.
-            frames: LAFF-ml: name -> [B, F, d] frame-level features.
-            frame_mask: [B, F] bool, for ``frames``.
+            frames: name -> [B, F, d] frame-level features: fused by attention where the config
+                names them under ``frame_features`` (LAFF-ml), else averaged.
+            frame_mask: [B, F] bool, for ``frames``; None: all are real.
         """
-        features = dict(features)
-        for name in self.config.frame_features:
-            fused, _ = self.fuse_frames(name, (frames or {})[name], frame_mask)
-            features[name] = fused
-        return self.video_side(features)
+        pooled = dict(features or {})
+        for name, values in (frames or {}).items():
+            if name in self.config.frame_features:
+                pooled[name], _ = self.fuse_frames(name, values, frame_mask)
+            elif name not in pooled:
+                real = values.new_ones(values.shape[:2]) if frame_mask is None else frame_mask
+                pooled[name] = masked_mean(values, real)
+        return self.video_side(pooled)
 
     def fuse_frames(
         self, name: str, frames: Tensor, frame_mask: Tensor | None = None
@@ -234,34 +251,50 @@ class LAFF(nn.Module):
         """Unit vectors [B, H, D/H] of sentences and the weights [B, H, K] of their features.
 
         Args:
-            features: name -> [B, d]; for a name in ``text_encoders``, the tuple of tensors its
-                encoder takes.
+            features: name -> [B, d]; for the GRU's name (word numbers [B, W], mask [B, W]).
         """
-        features = dict(features)
-        for key, encoder in self.text_encoders.items():
-            name = next(n for n in self.text_side.names if _key(n) == key)
-            features[name] = encoder(*features[name])
+        if self.config.gru is not None:
+            features = {**features, self.config.gru: self.gru(*features[self.config.gru])}
         return self.text_side(features)
+
+    def frame_tokens(self, frames: Mapping[str, Tensor]) -> Tensor:
+        """[B, F, R]: each frame as if it were a clip of its own, in the space of recall."""
+        names = self.video_side.names
+        batch, count = frames[names[0]].shape[:2]
+        heads, _ = self.video_side({name: frames[name].flatten(0, 1) for name in names})
+        return fold(heads).unflatten(0, (batch, count))
 
     # ---- the four functions of the protocol
 
     def encode_video(
         self,
-        features: Mapping[str, Tensor],
+        features: Mapping[str, Tensor] | None = None,
         frames: Mapping[str, Tensor] | None = None,
         frame_mask: Tensor | None = None,
     ) -> VideoTokens:
+        """Arguments as ``video_heads``. Where every feature is known frame by frame, the frames
+        get tokens too: they explain and locate, and do not enter the score."""
         heads, _ = self.video_heads(features, frames, frame_mask)
-        return VideoTokens(recall=fold(heads))
+        if not frames or any(name not in frames for name in self.video_side.names):
+            return VideoTokens(recall=fold(heads))
+        if frame_mask is None:
+            shape = next(iter(frames.values())).shape[:2]
+            frame_mask = torch.ones(shape, dtype=torch.bool, device=heads.device)
+        return VideoTokens(fold(heads), self.frame_tokens(frames), frame_mask)
 
     def encode_text(self, features: Mapping[str, Any]) -> TextTokens:
+        """Arguments as ``text_heads``."""
         heads, _ = self.text_heads(features)
         folded = fold(heads)
         return TextTokens(recall=folded, text_embeds=folded)
 
     def rerank(self, text: TextTokens, video: VideoTokens) -> Rerank:
         """LAFF has no second stage: the recall score is the score."""
-        return Rerank(scores=text.recall @ video.recall.T)
+        scores = text.recall @ video.recall.T
+        if video.frame_embeds is None:
+            return Rerank(scores)
+        sims = torch.einsum("qd,gfd->qgf", text.recall, video.frame_embeds)
+        return Rerank(scores, gate_weights(sims, RELEVANCE_TEMPERATURE, video.frame_mask[None]))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Sum over heads and captions of the hardest-negative triplet loss, text to video."""

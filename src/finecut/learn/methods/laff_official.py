@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from finecut.errors import UsageError
-from finecut.learn.encoders.text_features import GRUText
-from finecut.learn.methods.laff import LAFF, LAFFConfig
+from finecut.learn.methods.laff import LAFF, LaffConfig
 
 TEXT_ORDER = (
     "rnn_encoder",
@@ -82,22 +82,22 @@ def import_official(state: Mapping[str, Tensor], *, margin: float = 0.2) -> Impo
     transformed += [(text_root, f"{n}_transform") for n in text_names if n not in no_transform]
     batch_norm = any(f"{root}{n}.bn1.weight" in state for root, n in transformed)
 
-    encoders = {}
+    gru: dict[str, Any] = {}
     if "txt_net.encoder.rnn_encoder.we.weight" in state:
         words, embed = state["txt_net.encoder.rnn_encoder.we.weight"].shape
-        hidden = state["txt_net.encoder.rnn_encoder.rnn.weight_hh_l0"].shape[1]
-        encoders["rnn_encoder"] = GRUText(words, embed, hidden)
-    config = LAFFConfig(
+        gru = {"gru": "rnn_encoder", "gru_words": words, "gru_embed_dim": embed}
+    config = LaffConfig(
         video_features=video,
         text_features=text,
         frame_features=frame,
-        no_transform=frozenset(no_transform),
+        no_transform=tuple(sorted(no_transform)),
         common_dim=common,
         heads=heads,
         batch_norm=batch_norm,
         margin=margin,
+        **gru,
     )
-    model = LAFF(config, encoders)
+    model = LAFF(config)
 
     ours: dict[str, Tensor] = {}
 
@@ -131,11 +131,11 @@ def import_official(state: Mapping[str, Tensor], *, margin: float = 0.2) -> Impo
             ".embedding_common.0",
             1,
         )
-    if encoders:
+    if gru:
         theirs = "txt_net.encoder.rnn_encoder."
-        ours["text_encoders.rnn_encoder.embedding.weight"] = take(f"{theirs}we.weight")
+        ours["gru.embedding.weight"] = take(f"{theirs}we.weight")
         for part in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-            ours[f"text_encoders.rnn_encoder.gru.{part}"] = take(f"{theirs}rnn.{part}")
+            ours[f"gru.gru.{part}"] = take(f"{theirs}rnn.{part}")
 
     effective = sorted(key for key in left if not UNUSED.search(key))
     if effective:
