@@ -1,0 +1,138 @@
+"""Opening a video safely: local files only, known containers only, the best video stream."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Discard
+from av.video.stream import VideoStream
+
+from finecut.errors import LimitError, VideoError
+from finecut.video.spec import DEFAULT_LIMITS, Limits
+
+# FFmpeg writes warnings about damaged files to stderr; our errors say what matters.
+av.logging.set_level(None)
+
+# Demuxers that read one local file. Left out are those that follow references to other files or
+# addresses (hls, dash, concat, sdp, image sequences) and those that take any text for a picture.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,av1,obu,ivf,"
+    "flv,live_flv,asf,asf_o,gif,ogg,rm,nut,mxf,gxf,dv,wtv,yuv4mpegpipe,apng,mjpeg,dhav,nsv,nuv,"
+    "vc1,vc1test,cavsvideo,h261,h263,dirac,ipmovie,roq,bink,smk,flic,lmlm4,mv,pva,ty,swf,avs2,avs3,"
+    "mp3,wav,w64,flac,aac,ac3,eac3,aiff,amr,caf,ape,wv,tta,au,mka"
+)
+_WHOLE_IMAGES = {"png", "bmp", "tiff", "webp"}
+
+
+@contextmanager
+def open_video(
+    path: str | Path, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its best video stream, with one decoder thread, closed at the end.
+
+    Raises:
+        VideoError: ``reason`` is "missing", "not a file", "no permission", "empty", "unreadable",
+            "no video stream" or "unknown codec".
+        LimitError: the frames are larger than the limits allow.
+    """
+    path = os.fspath(path)
+    _check_file(path)
+    try:
+        container = av.open(
+            "file:" + path,
+            metadata_errors="replace",
+            options={
+                "protocol_whitelist": "file",
+                "format_whitelist": CONTAINERS,
+                "max_pixels": str(limits.max_pixels),
+            },
+        )
+    except PermissionError as error:
+        raise VideoError(f"{path}: no permission to read it.", reason="no permission") from error
+    except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
+        raise VideoError(
+            f"{path}: not a video that can be read ({_short(error)}). "
+            "The file is damaged, incomplete or of another kind.",
+            reason="unreadable",
+        ) from error
+    try:
+        stream = _best_stream(container, path)
+        _check_size(stream, path, limits)
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        context = stream.codec_context
+        context.thread_type = "NONE"
+        context.thread_count = 1
+        context.options = {"max_pixels": str(limits.max_pixels)}
+        yield container, stream
+    finally:
+        container.close()
+
+
+def _check_file(path: str) -> None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError as error:
+        raise VideoError(f"{path}: there is no such file.", reason="missing") from error
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{path}: cannot be read ({_short(error)}).") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device would block for ever
+        raise VideoError(f"{path}: not a regular file.", reason="not a file")
+    if status.st_size == 0:
+        raise VideoError(f"{path}: the file is empty.", reason="empty")
+
+
+def _best_stream(container: InputContainer, path: str) -> VideoStream:
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & (av.stream.Disposition.attached_pic)
+    ]
+    # Cover art that a tagger did not mark as such: one whole image beside sound.
+    if container.streams.audio:
+        streams = [
+            s
+            for s in streams
+            if not (s.codec_context and s.codec_context.name in _WHOLE_IMAGES and s.frames <= 1)
+        ]
+    if not streams:
+        raise VideoError(f"{path}: holds no video stream.", reason="no video stream")
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        raise VideoError(f"{path}: its video codec is not known.", reason="unknown codec")
+
+    def rank(stream: VideoStream) -> tuple[bool, int, bool, int]:
+        context = stream.codec_context
+        default = bool(stream.disposition & av.stream.Disposition.default)
+        return (stream.frames != 1, context.width * context.height, default, -stream.index)
+
+    return max(known, key=rank)
+
+
+def _check_size(stream: VideoStream, path: str, limits: Limits) -> None:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width <= 0 or height <= 0:
+        raise VideoError(f"{path}: its video stream holds no picture.", reason="no picture")
+    check_pixels(width, height, path, limits)
+
+
+def check_pixels(width: int, height: int, path: str, limits: Limits) -> None:
+    """Raise LimitError where a frame has more pixels than allowed."""
+    if width * height > limits.max_pixels:
+        raise LimitError(
+            f"{path}: frames of {width} x {height} pixels, "
+            f"at most {limits.max_pixels} are allowed.",
+            reason="too many pixels",
+        )
+
+
+def _short(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.split("\n")[0][:120].rstrip(".")

@@ -1,0 +1,80 @@
+"""Is this sampled frame a new shot, or the same picture again? Judged on small pictures."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Chosen on real clips joined end to end (see docs/decisions.md): share of the picture that changes
+# its colour from one sampled frame to the next.
+CUT_FLOOR = 0.45  # less change is never a cut
+CUT_SURE = 0.80  # more change always is
+CUT_RATIO = 2.0  # in between it must stand out from the changes just before by this factor
+# Frames are the same picture where no 1/16 x 1/16 part differs by more than this, of 255.
+SAME_MEAN = 1.0
+SAME_MAX = 6.0
+_GRID = 16
+_BINS = 8  # per colour channel
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What is remembered of a frame: a colour histogram and a 16 x 16 picture."""
+
+    colours: NDArray[np.float32]  # [512] shares, sum 1
+    small: NDArray[np.float32]  # [16, 16, 3]
+
+
+def signature(picture: NDArray[np.uint8]) -> Signature:
+    """The signature of an RGB picture [height, width, 3] of any size."""
+    height, width = picture.shape[:2]
+    if height < _GRID or width < _GRID:
+        picture = np.repeat(np.repeat(picture, -(-_GRID // height), 0), -(-_GRID // width), 1)
+        height, width = picture.shape[:2]
+    high, wide = height // _GRID, width // _GRID
+    part = picture[: high * _GRID, : wide * _GRID]
+    small = part.reshape(_GRID, high, _GRID, wide, 3).mean((1, 3), dtype=np.float32)
+    step = max(1, min(height, width) // 112)
+    pixels = picture[::step, ::step].reshape(-1, 3) >> 5
+    codes = (pixels[:, 0].astype(np.int16) << 6) | (pixels[:, 1] << 3) | pixels[:, 2]
+    counts = np.bincount(codes, minlength=_BINS**3).astype(np.float32)
+    return Signature(counts / counts.sum(), small)
+
+
+def change(one: Signature, other: Signature) -> float:
+    """How much two frames differ, from 0 (the same) to 1: the mean of colours and layout."""
+    colours = 0.5 * float(np.abs(one.colours - other.colours).sum())
+    layout = float(np.abs(one.small - other.small).mean()) / 64.0
+    return 0.5 * colours + 0.5 * min(1.0, layout)
+
+
+def same_picture(one: Signature, other: Signature) -> bool:
+    """Whether a model would see the same picture twice."""
+    difference = np.abs(one.small - other.small)
+    return bool(difference.mean() <= SAME_MEAN and difference.max() <= SAME_MAX)
+
+
+class ShotDetector:
+    """Told every sampled frame in order; says which ones begin a new shot."""
+
+    def __init__(self) -> None:
+        self._before: Signature | None = None
+        self._usual: deque[float] = deque(maxlen=8)
+
+    def is_cut(self, now: Signature) -> bool:
+        """Whether this frame begins a new shot."""
+        before, self._before = self._before, now
+        if before is None:
+            return False
+        amount = change(before, now)
+        usual = float(np.median(self._usual)) if self._usual else 0.0
+        cut = amount >= CUT_SURE or (amount >= CUT_FLOOR and amount >= CUT_RATIO * usual)
+        if not cut:
+            self._usual.append(amount)
+        return cut
