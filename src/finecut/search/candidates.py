@@ -1,0 +1,109 @@
+"""The clips of one query that are looked at closely: recalled, their tokens read, re-ranked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finecut.search.moments import ClipHit
+from finecut.search.rerank import lacking, rerank, token_sims
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from finecut.bundle.load import Bundle
+    from finecut.index.rows import StoredTokens
+    from finecut.index.store import Index
+    from finecut.types import TextTokens
+
+BLOCK = 256  # candidates in one run of the re-ranker: bounds memory when the whole gallery is asked
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Clips of one query, best first. Equal scores keep recall's order, then the gallery's."""
+
+    rows: NDArray[np.int64]  # [K] in the gallery
+    recall_scores: NDArray[np.float32]  # [K]
+    rerank_scores: NDArray[np.float32] | None  # [K]; None where stage 1 has the last word
+    hits: list[ClipHit]  # [K]
+
+
+def find_candidates(
+    bundle: Bundle,
+    index: Index,
+    query: TextTokens,
+    recall_k: int,
+    *,
+    allowed: NDArray[np.bool_] | None = None,
+    reranked: bool = True,
+) -> Candidates:
+    """The ``recall_k`` clips of the largest inner product with the query, re-ranked.
+
+    Without re-ranking (not wanted, no such graph, or an index without the levels it needs) the
+    recall scores decide.
+    """
+    rows, recall_scores = index.recall(query.recall, recall_k, allowed)
+    rows = np.asarray(rows, np.int64)
+    recall_scores = np.asarray(recall_scores, np.float32)
+    scores: list[NDArray[np.float32]] = []
+    times: list[NDArray[np.float64]] = []
+    relevance: list[NDArray[np.float32]] = []
+    for start in range(0, len(rows), BLOCK):
+        block = slice(start, start + BLOCK)
+        tokens = index.tokens(rows[block])
+        if reranked and bundle.manifest.rerank and not lacking(bundle.manifest, tokens):
+            found, frames = rerank(bundle, query, recall_scores[block], tokens)
+            scores.append(found)
+        else:
+            frames = plain_relevance(query, tokens)
+        for place, mask in enumerate(tokens.frame_mask):
+            times.append(tokens.times[place][mask])
+            relevance.append(frames[place][mask])
+    rerank_scores = np.concatenate(scores) if scores else None
+    order = np.arange(len(rows))
+    if rerank_scores is not None:
+        order = np.argsort(-rerank_scores, kind="stable")
+        rerank_scores = rerank_scores[order]
+    rows, recall_scores = rows[order], recall_scores[order]
+    relevance = one_scale(relevance)
+    final = recall_scores if rerank_scores is None else rerank_scores
+    clips = index.clips
+    hits = [
+        ClipHit(
+            row=row,
+            video=int(clips.video[row]),
+            number=int(clips.number[row]),
+            start_s=float(clips.start_s[row]),
+            end_s=float(clips.end_s[row]),
+            score=float(score),
+            times=times[place],
+            relevance=relevance[place],
+        )
+        for row, score, place in zip(rows.tolist(), final.tolist(), order.tolist(), strict=True)
+    ]
+    return Candidates(rows, recall_scores, rerank_scores, hits)
+
+
+def plain_relevance(query: TextTokens, tokens: StoredTokens) -> NDArray[np.float32]:
+    """Text . frame cosines [K, F] where no re-ranker says more; alike where no frame is stored."""
+    if tokens.frames is None:
+        return np.ones(tokens.frame_mask.shape, np.float32)
+    return token_sims(tokens.frames, tokens.frame_scale, tokens.frame_mask, query.text)
+
+
+def one_scale(relevance: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Frame relevance of all candidates moved onto [0, 1]: the best frame of all is 1.
+
+    >>> [part.tolist() for part in one_scale([np.array([2.0, 4.0]), np.array([3.0])])]
+    [[0.0, 1.0], [0.5]]
+    """
+    if not relevance:
+        return []
+    least = min(float(part.min()) for part in relevance)
+    most = max(float(part.max()) for part in relevance)
+    if most - least <= 1e-9:
+        return [np.ones(len(part), np.float32) for part in relevance]
+    return [((part - least) / (most - least)).astype(np.float32) for part in relevance]
