@@ -41,7 +41,7 @@ _BUILT_IN = {
     "clip4clip": ("clip4clip", "CLIP4Clip", "Clip4ClipConfig"),
     "eercf": ("eercf", "EERCF", "EercfConfig"),
     "taco": ("taco", "TACo", "TacoConfig"),
-    "laff": ("laff", "LAFF", "LaffConfig"),
+    "laff": ("laff", "LAFF", "LAFFConfig"),
     "camoe": ("camoe", "CAMoE", "CamoeConfig"),
 }
 
@@ -111,7 +111,8 @@ def save_checkpoint(
         "config": dataclasses.asdict(model.config),  # type: ignore[arg-type]
         "provenance": provenance or {},
     }
-    (folder / CONFIG).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(header, indent=2, default=sorted)  # sets become sorted lists
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     return folder
 
 
@@ -177,9 +178,10 @@ def from_json(kind: type, value: Any) -> Any:
 def _field(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_json(hint, value)
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
+    kind = typing.get_origin(hint)
+    if kind in (tuple, frozenset) and isinstance(value, list):
         inner = typing.get_args(hint)[0]
-        return tuple(_field(inner, item) for item in value)
+        return kind(_field(inner, item) for item in value)
     for option in typing.get_args(hint):  # Optional dataclass
         if isinstance(value, dict) and dataclasses.is_dataclass(option):
             return _field(option, value)

@@ -90,6 +90,7 @@ class EercfConfig:
     variant: Variant = "released"
     # False, as released: padded frames compete in every softmax of the fine levels.
     mask_padding: bool = False
+    rerank: LevelWeights | None = None  # None: the variant's own
 
     def __post_init__(self) -> None:
         if self.variant not in ("released", "article"):
@@ -99,6 +100,8 @@ class EercfConfig:
 
     @property
     def rerank_weights(self) -> LevelWeights:
+        if self.rerank is not None:
+            return self.rerank
         return RELEASED_RERANK if self.variant == "released" else ARTICLE_RERANK
 
     @property
