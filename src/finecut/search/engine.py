@@ -194,6 +194,10 @@ class Searcher:
         asked = stored_moment(self.bundle, snapshot.index, video_id, time_s, clip_id)
         return self._answer(snapshot, asked, k, recall_k, filters, rerank, evidence, begun)
 
+    def encode_texts(self, queries: Sequence[str]) -> list[Asked]:
+        """Sentences as this searcher asks them, remembered for the next time."""
+        return self._encoder.encode_texts(queries)
+
     # -- answering ------------------------------------------------------------------------------
 
     def _answer(
