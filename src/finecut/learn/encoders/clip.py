@@ -258,8 +258,10 @@ class CLIP(nn.Module):
         tokens = self.visual(pixels)
         return tokens[:, :, 0], tokens[:, :, 1:]
 
-    def encode_words(self, input_ids: Tensor) -> Tensor:
+    def encode_words(self, input_ids: Tensor, added: Tensor | None = None) -> Tensor:
         """Word embeddings [B, W, E], not normalised, for ids [B, W] of any W up to the context.
+
+        ``added`` [B, W, width] goes onto the embeddings of the ids (CAMoE marks key words so).
 
         A causal tower: what follows the end token changes nothing before it, so W may be the
         true length instead of 77.
@@ -274,6 +276,7 @@ class CLIP(nn.Module):
                 "(the model's context); truncate the text."
             )
         x = self.token_embedding(input_ids).to(self.dtype)
+        x = x if added is None else x + added.to(self.dtype)
         x = x + self.positional_embedding[:length].to(self.dtype)  # [B, W, width]
         # Filled with −inf above the diagonal: a word sees itself and what came before.
         position = torch.arange(length, device=x.device)
