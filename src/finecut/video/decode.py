@@ -20,7 +20,7 @@ from finecut.video.probe import pixel_aspect
 from finecut.video.sample import Sample, Sampler
 from finecut.video.shots import ShotDetector, Signature, same_picture, signature
 from finecut.video.spec import DEFAULT_LIMITS, DecodeSpec, Limits
-from finecut.video.strip import jpeg_strip, thumb_size
+from finecut.video.strip import jpeg_strip
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,11 +109,9 @@ def _clips(
         for sample in sampler:
             check_pixels(sample.frame.width, sample.frame.height, path, limits)
             started = time.perf_counter()
-            size = thumb_size(*convert.shown(sample.frame))
             picture = convert.model_frame(sample.frame)
-            thumb = convert.thumbnail(sample.frame, *size)
             stats.resize_s += time.perf_counter() - started
-            for clip in cutter.add(sample, picture, thumb):
+            for clip in cutter.add(sample, picture, convert):
                 stats.clips += 1
                 yield clip
         stats.frames_repeated = cutter.repeated
@@ -148,9 +146,9 @@ class ClipCutter:
         self._number = 0
 
     def add(
-        self, sample: Sample, picture: NDArray[np.uint8], thumb: NDArray[np.uint8]
+        self, sample: Sample, picture: NDArray[np.uint8], convert: FrameConverter
     ) -> Iterator[DecodedClip]:
-        """Take one more frame; yield the clips it completes."""
+        """Take one more frame, converted to ``picture``; yield the clips it completes."""
         mark = signature(picture)
         cut = self._shots.is_cut(mark)
         if cut and self._held:
@@ -161,8 +159,7 @@ class ClipCutter:
         if self._held and not cut and same_picture(self._held[-1].mark, mark):
             self.repeated += 1
             return
-        if self._held and thumb.shape != self._held[0].thumb.shape:  # the picture size changed
-            thumb = _like(thumb, self._held[0].thumb)
+        thumb = convert.thumbnail(sample.frame)
         self._held.append(_Kept(sample.time_s, picture, thumb, mark))
         if len(self._held) > 2 * self.spec.max_frames:
             full, rest = self._held[: self.spec.max_frames], self._held[self.spec.max_frames :]

@@ -56,7 +56,7 @@ def frame_at(
         convert = FrameConverter(DecodeSpec(), pixel_aspect(stream))
         width, height = convert.shown(frame)
         scale = min(1.0, max_side / max(width, height))
-        picture = convert.thumbnail(
+        picture = convert.picture(
             frame, max(1, round(width * scale)), max(1, round(height * scale))
         )
         buffer = io.BytesIO()

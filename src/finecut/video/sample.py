@@ -265,7 +265,7 @@ class Sampler:
             self.stats.frames_lost += 1
             return
         grid = self.grid
-        while time_s >= grid.wanted_s - grid.slack_s:
+        while time_s >= grid.wanted_s - 0.5 * self.frame_s:
             if time_s <= grid.wanted_s + grid.slack_s:
                 taken = (time_s, frame)
             elif self._before and self._before[0] > grid.last_s:

@@ -27,7 +27,7 @@ class Timeline:
     @property
     def tolerance_s(self) -> float:
         """Times closer than this are the same."""
-        return max(1e-6, 0.5 * self.tick_s)
+        return max(1e-6, min(0.5 * self.tick_s, 5e-4))
 
     def seconds(self, pts: int) -> float:
         return (pts - self.origin) * self.tick_s
@@ -72,7 +72,7 @@ def frames_from(
     time_s: float,
     limits: Limits,
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Frames with their times, from the last key frame at or before a time on, in order of showing."""
+    """Frames with their times, in order of showing, from a key frame before a time on."""
     try:
         container.seek(line.pts(time_s), stream=stream)
     except (av.FFmpegError, OSError, OverflowError):
