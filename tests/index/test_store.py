@@ -202,7 +202,7 @@ def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
         IndexWriter(tmp_path / "none").__enter__()
     with IndexWriter(tmp_path / "i", meta_of()):
         pass
-    with pytest.raises(IndexMismatch, match="bbbbbbbbbbbb.*--bundle made-up"):
+    with pytest.raises(IndexMismatch, match=r"bbbbbbbbbbbb.*--bundle made-up"):
         IndexWriter(tmp_path / "i", meta_of(fingerprint="b" * 64)).__enter__()
     with pytest.raises(IndexMismatch, match="--levels patch"):
         IndexWriter(tmp_path / "i", meta_of("frame")).__enter__()

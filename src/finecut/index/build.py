@@ -217,8 +217,7 @@ class _Run:
                 for video, message in self._messages(pool):
                     self._take(writer, video, message)
                     self._go_on(writer)
-                if not self.report.stopped:
-                    self._encode(writer)
+                self._encode(writer)
             except KeyboardInterrupt as error:
                 interrupt = error
                 self.report.stopped = True
