@@ -11,6 +11,7 @@ import numpy as np
 from finecut.bundle.files import BundleFiles
 from finecut.bundle.fingerprint import fingerprint
 from finecut.bundle.graph_io import rerank_io
+from finecut.bundle.hub import RECORD
 from finecut.bundle.load import Bundle
 from finecut.bundle.place import STARTER, find_bundle
 from finecut.errors import BundleError, FinecutError
@@ -79,7 +80,8 @@ def verify(ref: str | Path = STARTER) -> VerifyReport:
         if bundle.manifest.calibration:
             _step(report, "query bank", lambda: _check_bank(bundle))
     for name in files.extra():
-        report.notes.append(f"{name} is not listed in the manifest and is never read")
+        if name != RECORD:
+            report.notes.append(f"{name} is not listed in the manifest and is never read")
     return report
 
 

@@ -122,5 +122,11 @@ def _served_rank(
 
 def _figures(rank: NDArray[np.float64]) -> dict[str, float]:
     figures = summary(rank, ks=(1, 5, 10))
-    names = {"r_at_1": "r_at_1", "r_at_5": "r_at_5", "r_at_10": "r_at_10", "mdr": "MdR", "mnr": "MnR"}
+    names = {
+        "r_at_1": "r_at_1",
+        "r_at_5": "r_at_5",
+        "r_at_10": "r_at_10",
+        "mdr": "MdR",
+        "mnr": "MnR",
+    }
     return {name: round(figures[key], 4) for name, key in names.items()}

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from finecut.index.store import Index
 
 _REMEMBERED = 512  # encoded sentences: paging and filters ask for the same one again and again
-MAX_IMAGE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def image_frames(image: Any, bundle: Bundle) -> NDArray[np.uint8]:
     if isinstance(image, bytes | bytearray | memoryview):
         data = bytes(image)
     else:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         if isinstance(image, np.ndarray):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
@@ -95,12 +94,12 @@ def image_frames(image: Any, bundle: Bundle) -> NDArray[np.uint8]:
                 "A query is a sentence (str) or an image (bytes, PIL, uint8 array), got "
                 f"{type(image).__name__}."
             )
-        # Through a lossless file, so that an image is guarded and resized by one code path.
+        # Through a lossless file, so that any image is guarded and resized by one code path.
+        upright = ImageOps.exif_transpose(image)
+        clear = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
         buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "BMP")
+        upright.convert("RGBA" if clear else "RGB").save(buffer, "PNG", compress_level=1)
         data = buffer.getvalue()
-    if len(data) > MAX_IMAGE_BYTES and isinstance(image, bytes):
-        raise UsageError(f"The image has {len(data)} bytes, expected at most {MAX_IMAGE_BYTES}.")
     return load_image(data, DecodeSpec.from_manifest(bundle.manifest))
 
 
