@@ -1,0 +1,169 @@
+"""The index that is served, always at its newest version, opened when it is first asked for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finecut.errors import IndexNotFound, NotFound
+from finecut.index.meta import read_head, read_meta
+from finecut.index.store import Index
+from finecut.search.engine import Searcher
+
+if TYPE_CHECKING:
+    from finecut.bundle.load import Bundle
+    from finecut.index.meta import IndexMeta
+    from finecut.index.rows import VideoRow
+
+log = logging.getLogger("finecut.server")
+
+CHECK_EVERY_S = 0.5  # how often the index is asked whether it has a new version
+DEFAULT_THRESHOLD = 0.5  # of a bundle without calibration
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of the index with its searcher. Never changed: searches in hand keep theirs."""
+
+    index: Index
+    searcher: Searcher
+    version: str
+    _rows: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {row.video_id: number for number, row in enumerate(self.index.videos)}
+
+    @property
+    def bundle(self) -> Bundle:
+        return self.searcher.bundle
+
+    @property
+    def threshold(self) -> float:
+        """The confidence from which a match is good."""
+        calibration = self.bundle.manifest.calibration
+        return DEFAULT_THRESHOLD if calibration is None else calibration.threshold
+
+    def video(self, video_id: str) -> VideoRow:
+        """The row of a video.
+
+        Raises:
+            NotFound: no such video.
+        """
+        position = self._positions.get(video_id)
+        if position is None:
+            raise NotFound(f"No video with the id {video_id!r:.80} is in this index.")
+        return self.index.videos[position]
+
+    def clip_rows(self, video_id: str) -> np.ndarray:
+        """Gallery rows of a video's clips, in time order; int64 [C]."""
+        position = self._positions.get(video_id)
+        if position is None:
+            return np.zeros(0, np.int64)
+        if position not in self._rows:
+            rows = np.flatnonzero(self.index.clips.video == position)
+            order = np.argsort(self.index.clips.start_s[rows], kind="stable")
+            self._rows[position] = rows[order]
+        return self._rows[position]
+
+    def clip_row(self, video_id: str, number: int) -> int:
+        """The gallery row of clip `number` of a video.
+
+        Raises:
+            NotFound: no such video or clip.
+        """
+        self.video(video_id)
+        rows = self.clip_rows(video_id)
+        found = rows[self.index.clips.number[rows] == number]
+        if not len(found):
+            raise NotFound(
+                f"The video {video_id} has no clip {number}; it has {len(rows)} clips, "
+                "counted from 0."
+            )
+        return int(found[0])
+
+    def patch_box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """What of a frame of this size the bundle sees: left, top, right, bottom as fractions."""
+        frames = self.bundle.manifest.frames
+        return seen_box(frames.resize, frames.width / frames.height, width, height)
+
+
+def seen_box(
+    resize: str, aspect: float, width: int, height: int
+) -> tuple[float, float, float, float]:
+    """The part of a frame that a resize rule keeps, as fractions; beyond [0, 1] where it pads.
+
+    >>> seen_box("crop", 1.0, 1600, 900)
+    (0.21875, 0.0, 0.78125, 1.0)
+    >>> seen_box("pad", 1.0, 200, 100)
+    (0.0, -0.5, 1.0, 1.5)
+    """
+    own = width / height if width > 0 and height > 0 else aspect
+    if resize == "squash" or own == aspect:
+        return (0.0, 0.0, 1.0, 1.0)
+    wide = own > aspect
+    if (resize == "crop") == wide:  # a crop of a wide frame, or a pad of a tall one: sides move
+        half = aspect / own / 2
+        return (0.5 - half, 0.0, 0.5 + half, 1.0)
+    half = own / aspect / 2
+    return (0.0, 0.5 - half, 1.0, 0.5 + half)
+
+
+class Library:
+    """Opens the index and follows its versions; safe to use from many threads."""
+
+    def __init__(
+        self, index_dir: Path, *, bundle: str | Path | None = None, threads: int | None = None
+    ) -> None:
+        self.index_dir = index_dir
+        self.bundle_ref, self._threads = bundle, threads
+        self._snapshot: Snapshot | None = None
+        self._checked = 0.0
+        self._lock = threading.Lock()
+
+    def snapshot(self) -> Snapshot:
+        """The newest version of the index.
+
+        Raises:
+            IndexNotFound, IndexMismatch, IndexCorrupt, BundleError: it cannot be searched.
+        """
+        now = time.monotonic()
+        snapshot = self._snapshot
+        if snapshot is not None and now - self._checked < CHECK_EVERY_S:
+            return snapshot
+        with self._lock:
+            if self._snapshot is not None and now < self._checked:
+                return self._snapshot  # another thread looked while this one waited
+            try:
+                self._snapshot = self._newest(self._snapshot)
+            except Exception:
+                self._snapshot = None  # never serve what is no longer there
+                raise
+            self._checked = time.monotonic()
+            return self._snapshot
+
+    def meta(self) -> IndexMeta | None:
+        """What the index is; None where there is none yet."""
+        try:
+            return read_meta(self.index_dir)
+        except IndexNotFound:
+            return None
+
+    def _newest(self, old: Snapshot | None) -> Snapshot:
+        meta = read_meta(self.index_dir)
+        version = read_head(self.index_dir).version(meta)
+        if old is not None and old.version == version:
+            return old
+        index = Index.open(self.index_dir)
+        same_model = old is not None and old.index.meta.fingerprint == index.meta.fingerprint
+        bundle = old.bundle if old is not None and same_model else self.bundle_ref
+        searcher = Searcher.open(index, bundle=bundle, threads=self._threads)
+        log.info("serving %s at version %s", self.index_dir, index.version)
+        return Snapshot(index, searcher, index.version)

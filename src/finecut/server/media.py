@@ -1,0 +1,271 @@
+"""A video file of the index, sent whole or in part (HTTP Range, RFC 9110 section 14).
+
+Which file is sent is decided by the index, never by the request: the request names a video by its
+content id. At open time the file must still have that content, so that a path that has been
+swapped for another file since it was indexed gives nothing away.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
+from email.utils import formatdate, parsedate_to_datetime
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from anyio import to_thread
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from finecut.errors import NotFound
+from finecut.server.problems import Refused
+
+CHUNK_BYTES = 256 * 1024
+_REMEMBERED_FILES = 4096
+
+# By container first: a suffix can be anything. Browsers sniff the rest.
+_TYPES_BY_SUFFIX = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".avi": "video/x-msvideo",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".ts": "video/mp2t",
+    ".m2ts": "video/mp2t",
+    ".ogv": "video/ogg",
+    ".wmv": "video/x-ms-wmv",
+    ".flv": "video/x-flv",
+    ".3gp": "video/3gpp",
+    ".gif": "image/gif",
+}
+
+
+def content_type(path: str | os.PathLike[str]) -> str:
+    """The media type of a video file, by its suffix.
+
+    >>> content_type("a/B.MP4"), content_type("notes.html")
+    ('video/mp4', 'application/octet-stream')
+    """
+    return _TYPES_BY_SUFFIX.get(Path(path).suffix.lower(), "application/octet-stream")
+
+
+def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """The one range ``[start, stop)`` of bytes that a ``Range`` header asks for.
+
+    None means the whole file: no header, another unit, several ranges or bad syntax, all of which
+    a server may answer with 200.
+
+    Raises:
+        Refused: 416, the range starts beyond the end.
+
+    >>> parse_range("bytes=0-3", 10), parse_range("bytes=-3", 10), parse_range("bytes=8-", 10)
+    ((0, 4), (7, 10), (8, 10))
+    """
+    match = re.fullmatch(r"\s*bytes\s*=\s*([0-9]{0,19})-([0-9]{0,19})\s*", header or "", re.I)
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if first == "":
+        start, stop = max(size - int(last), 0), size
+        satisfiable = int(last) > 0 and size > 0
+    else:
+        start = int(first)
+        stop = min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return None  # not a range at all: RFC 9110 14.1.1
+        satisfiable = start < size
+    if not satisfiable:
+        raise Refused(
+            416,
+            "range-not-satisfiable",
+            f"The range {header!r} lies outside the file, which has {size} bytes.",
+            {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"},
+        )
+    return start, stop
+
+
+class FileChecker:
+    """Opens files of the index, and only while they still hold what was indexed."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, int, int, int], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, video_id: str, paths: Iterable[str]) -> tuple[BinaryIO, str]:
+        """The video open for reading, and the path it was found under.
+
+        Raises:
+            NotFound: no path holds the video now.
+        """
+        tried = []
+        for path in paths:
+            tried.append(path)
+            file = self._open_one(video_id, path)
+            if file is not None:
+                return file, path
+        raise NotFound(
+            f"The video {video_id} is in the index, but none of its files is there as it was "
+            f"indexed: {', '.join(tried) or 'none listed'}. Bring it back, or run `finecut index` "
+            "again on its folder."
+        )
+
+    def _open_one(self, video_id: str, path: str) -> BinaryIO | None:
+        from finecut.index.content import content_id
+
+        try:
+            # O_NONBLOCK: a FIFO in a video's place must not hang the server.
+            fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+        except OSError:
+            return None
+        file = os.fdopen(fd, "rb")
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("not a regular file")
+            key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            with self._lock:
+                found = self._known.get(key)
+            if found is None:
+                found = content_id(Path(path))
+                again = os.stat(path)
+                if (again.st_dev, again.st_ino, again.st_size, again.st_mtime_ns) != key:
+                    raise OSError("the file was swapped while it was read")
+                with self._lock:
+                    self._known[key] = found
+                    while len(self._known) > _REMEMBERED_FILES:
+                        self._known.popitem(last=False)
+            if found != video_id:
+                raise OSError("the content is another one now")
+        except OSError:
+            file.close()
+            return None
+        return file
+
+
+class _FileResponse(StreamingResponse):
+    """A stream that closes its file however it ends."""
+
+    file: BinaryIO
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.file.close()
+
+
+async def _chunks(file: BinaryIO, start: int, stop: int) -> AsyncIterator[bytes]:
+    await to_thread.run_sync(file.seek, start)
+    left = stop - start
+    while left > 0:
+        chunk = await to_thread.run_sync(file.read, min(CHUNK_BYTES, left))
+        if not chunk:
+            return  # the file shrank; the length was promised, so the connection breaks off
+        left -= len(chunk)
+        yield chunk
+
+
+def is_unchanged(
+    etag: str, modified_s: float, none_match: str | None, modified_since: str | None
+) -> bool:
+    """Whether a conditional GET is answered with 304.
+
+    >>> is_unchanged('"a"', 0, '"b", W/"a"', None)
+    True
+    """
+    if none_match is not None:
+        tags = [tag.strip().removeprefix("W/") for tag in none_match.split(",")]
+        return "*" in tags or etag in tags
+    return modified_since is not None and _not_newer(modified_s, modified_since)
+
+
+def _not_newer(modified_s: float, date: str) -> bool:
+    try:
+        return int(modified_s) <= parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError):
+        return False
+
+
+def range_still_meant(etag: str, modified_s: float, if_range: str | None) -> bool:
+    """Whether ``If-Range`` lets the range stand (else the whole file is sent)."""
+    if if_range is None:
+        return True
+    if if_range.startswith(('"', "W/")):
+        return if_range == etag  # strong comparison: a weak tag never matches
+    try:
+        return int(modified_s) == int(parsedate_to_datetime(if_range).timestamp())
+    except (TypeError, ValueError):
+        return False
+
+
+def attachment(name: str) -> str:
+    """A ``Content-Disposition`` that saves under a name of any script (RFC 6266).
+
+    >>> attachment("größe.mp4")
+    'attachment; filename="gr__e.mp4"; filename*=UTF-8\\'\\'gr%C3%B6%C3%9Fe.mp4'
+    """
+    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def file_response(
+    file: BinaryIO,
+    *,
+    method: str,
+    headers: dict[str, str],
+    media_type: str,
+    etag: str,
+    download_as: str | None = None,
+) -> Response:
+    """An open file as an answer to GET or HEAD, with ranges and conditions.
+
+    Args:
+        file: open for reading; closed when the answer ends.
+        method: GET or HEAD.
+        headers: the request's, by lower-case name.
+        media_type: of the file.
+        etag: strong, with its quotes.
+        download_as: a file name makes browsers save it rather than show it.
+    """
+    status = os.fstat(file.fileno())
+    size = status.st_size
+    out = {
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Last-Modified": formatdate(status.st_mtime, usegmt=True),
+        "Cache-Control": "private, no-cache",  # keep it, but ask each time whether we may still
+    }
+    if download_as is not None:
+        out["Content-Disposition"] = attachment(download_as)
+    if is_unchanged(
+        etag, status.st_mtime, headers.get("if-none-match"), headers.get("if-modified-since")
+    ):
+        file.close()
+        return Response(status_code=304, headers=out)
+    asked = headers.get("range") if method == "GET" else None
+    if asked and not range_still_meant(etag, status.st_mtime, headers.get("if-range")):
+        asked = None
+    try:
+        part = parse_range(asked, size)
+    except Refused:
+        file.close()
+        raise
+    start, stop = part or (0, size)
+    out["Content-Length"] = str(stop - start)
+    if part is not None:
+        out["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    code = 206 if part is not None else 200
+    if method == "HEAD":
+        file.close()
+        return Response(status_code=200, headers=out, media_type=media_type)
+    response = _FileResponse(_chunks(file, start, stop), code, out, media_type)
+    response.file = file
+    return response

@@ -1,0 +1,45 @@
+// Numbers as people read them.
+
+/** 75.4 -> "1:15.4"; 3675 -> "1:01:15". Tenths where `tenths` is set. */
+export function clock(seconds, tenths = false) {
+  const scale = tenths ? 10 : 1;
+  const ticks = Math.max(0, tenths ? Math.round(seconds * 10) : Math.floor(seconds + 1e-6));
+  const whole = Math.floor(ticks / scale);
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (n) => String(n).padStart(2, "0");
+  const tail = tenths ? `.${ticks % 10}` : "";
+  return (h ? `${h}:${two(m)}` : `${m}`) + `:${two(s)}${tail}`;
+}
+
+/** "12 min", "1 h 05 min", "40 s". */
+export function span(seconds) {
+  const s = Math.round(seconds);
+  if (s < 60) return `${s} s`;
+  const m = Math.round(s / 60);
+  if (m < 60) return `${m} min`;
+  return `${Math.floor(m / 60)} h ${String(m % 60).padStart(2, "0")} min`;
+}
+
+export function bytes(n) {
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let i = 0;
+  while (n >= 1000 && i < units.length - 1) {
+    n /= 1000;
+    i += 1;
+  }
+  return `${n >= 100 || i === 0 ? Math.round(n) : n.toFixed(1)} ${units[i]}`;
+}
+
+export const percent = (share) => `${Math.round(share * 100)}%`;
+
+/** "1 clip", "1,204 clips". */
+export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+
+/** "1920 × 1080". */
+export const pixels = (video) => (video.width ? `${video.width} × ${video.height}` : "");
+
+const CODECS = { h264: "H.264", hevc: "H.265", vp9: "VP9", vp8: "VP8", av1: "AV1", mpeg4: "MPEG-4" };
+export const codecName = (codec) => CODECS[codec] ?? (codec || "unknown codec").toUpperCase();
+
+/** The folder part of a path, for a line under the name. */
+export const folder = (path) => path.replace(/[\\/][^\\/]*$/, "");

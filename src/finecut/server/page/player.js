@@ -1,0 +1,420 @@
+// The player: a dialog that starts a video at the moment that was found.
+
+import * as api from "./api.js";
+import { button, byId, copy, el, icon, toast } from "./dom.js";
+import { bytes, clock, codecName, percent, pixels, span } from "./format.js";
+import { drawHeat } from "./heatmap.js";
+import { matchLabel, momentKey } from "./results.js";
+import { isAsking } from "./route.js";
+import { thumb, tilesOf } from "./thumb.js";
+import { Timeline, framesOf } from "./timeline.js";
+
+const FRAME_SIDE = 1280; // pixels of the frames that stand in for a video
+
+export class Player {
+  #results = []; // of the search: previous and next go through these
+  #moments = []; // of this video
+  #ask = null;
+  #result = null; // what is shown; a video without a search has neither scores nor evidence
+  #frameTime = null; // set while frames stand in for a video the browser cannot play
+  #loop = false;
+  #turn = 0; // rises with every opening: answers that come too late are dropped
+
+  /** hooks: like(result), changed(result or null), linkTo(result). */
+  constructor(hooks) {
+    this.hooks = hooks;
+    this.dialog = byId("player");
+    this.#build();
+    this.dialog.addEventListener("close", () => this.#closed());
+    this.dialog.addEventListener("keydown", (event) => this.#key(event));
+    this.dialog.addEventListener("click", (event) => {
+      if (event.target === this.dialog) this.dialog.close();
+    });
+  }
+
+  get isOpen() {
+    return this.dialog.open;
+  }
+
+  get shown() {
+    return this.#result;
+  }
+
+  /** Play a result; `play_s` in it starts elsewhere than its start. */
+  open(result, ask, results = []) {
+    this.#ask = ask;
+    this.#results = results;
+    this.#moments = results.filter((other) => other.video_id === result.video_id);
+    if (!this.#moments.length && result.evidence) this.#moments = [result];
+    this.#turn += 1;
+    const sameVideo = this.isOpen && this.#result?.video_id === result.video_id;
+    this.#show(result, sameVideo);
+    if (!this.isOpen) {
+      this.dialog.showModal();
+      this.video.focus({ preventScroll: true });
+    }
+    if (!sameVideo) this.#facts(result);
+    if (isAsking(ask)) this.#wholeVideo(result);
+  }
+
+  close() {
+    if (this.isOpen) this.dialog.close();
+  }
+
+  // -- what it is made of ----------------------------------------------------------------------
+
+  #build() {
+    this.title = el("h2", { id: "player-title" });
+    this.where = el("p", { className: "meta" });
+    this.match = el("span", {});
+    this.video = el("video", { controls: true, playsinline: true, preload: "metadata", tabindex: "0" });
+    this.image = el("img", { alt: "" });
+    this.heat = el("canvas", { "aria-hidden": "true" });
+    this.legend = el("p", { className: "legend" }, "less", el("i", {}), "more like what was asked");
+    this.still = el("div", { className: "still", hidden: true },
+      el("div", { className: "picture" }, this.image, this.heat), this.legend);
+    this.note = el("p", { className: "stage-note", role: "status", hidden: true });
+    this.now = el("span", { className: "now time" });
+    this.range = el("span", { className: "time" });
+    this.timeline = new Timeline({ interactive: true, onseek: (seconds) => this.#seek(seconds) });
+    const act = (name, label, key, work) => button(name, label, work, { quiet: false, key });
+    this.why = act("heat", "Why it matched", "h", () => this.#toggleHeat());
+    this.why.setAttribute("aria-pressed", "false");
+    this.loopButton = act("loop", "Loop moment", "l", () => this.#toggleLoop());
+    this.loopButton.setAttribute("aria-pressed", "false");
+    this.save = el("a", { className: "plain", title: "Save clip (s)", download: "" },
+      icon("save"), el("span", { className: "label" }, "Save clip"));
+    this.save.addEventListener("click", () => toast("Cutting the clip. It goes to your downloads."));
+    this.list = el("ol", { id: "player-moments" });
+    this.listHead = el("h3", {}, "Moments in this video");
+    this.details = el("dl", { className: "facts" });
+
+    this.dialog.replaceChildren(
+      el("header", { className: "player-head" },
+        el("div", { className: "words" }, this.title, this.where),
+        this.match,
+        button("prev", "Previous result", () => this.#step(-1), { key: "p" }),
+        button("next", "Next result", () => this.#step(1), { key: "n" }),
+        button("close", "Close", () => this.close(), { key: "Esc" })),
+      el("div", { className: "player-grid" },
+        el("div", {},
+          el("div", { className: "stage" }, this.video, this.still, this.note),
+          el("div", { className: "under" },
+            this.timeline.node,
+            el("div", { className: "ends" }, this.now, this.range),
+            el("div", { className: "player-actions" },
+              this.why, this.loopButton,
+              act("like", "More like this", "m", () => this.hooks.like(this.#here())),
+              el("span", { className: "gap" }),
+              act("link", "Copy link", "c", () => copy(this.hooks.linkTo(this.#here()), "Link copied")),
+              this.save))),
+        el("aside", { className: "side" },
+          el("div", { className: "side-scroll" }, this.listHead, this.list, this.details))));
+
+    this.video.addEventListener("timeupdate", () => this.#tick());
+    this.video.addEventListener("seeking", () => this.#tick());
+    this.video.addEventListener("play", () => this.#hideHeat());
+    this.video.addEventListener("error", () => this.#cannotPlay());
+    this.video.addEventListener("loadedmetadata", () => {
+      if (!this.video.videoWidth) this.#cannotPlay(); // the sound plays, the picture does not
+      else if (!this.#result.duration_s) this.#draw();
+    });
+  }
+
+  // -- showing one moment ----------------------------------------------------------------------
+
+  #show(result, sameVideo) {
+    this.#result = result;
+    const start = result.play_s ?? result.start_s;
+    this.title.textContent = result.name;
+    this.where.textContent = result.video;
+    this.where.title = result.video;
+    this.match.replaceChildren(result.match ? matchLabel(result) : "");
+    this.range.replaceChildren(
+      result.match ? `moment ${clock(result.start_s, true)} – ${clock(result.end_s, true)}` : `length ${clock(result.duration_s)}`);
+    this.save.href = result.cut_url ?? "";
+    this.save.hidden = !result.cut_url;
+    this.loopButton.disabled = !result.match;
+    this.why.disabled = !result.evidence?.patch_relevance;
+    this.why.title = this.why.disabled
+      ? "No regions are stored for this frame"
+      : "Show where in the best frame the match is (h)";
+    this.#hideHeat();
+    this.#draw();
+    this.#listMoments();
+    if (sameVideo && this.#frameTime === null && this.video.readyState > 0) {
+      this.video.currentTime = start;
+      this.#play();
+    } else if (sameVideo && this.#frameTime !== null) {
+      this.#showFrame(start);
+    } else {
+      this.#load(result, start);
+    }
+    this.hooks.changed(result);
+  }
+
+  #load(result, start) {
+    this.#frameTime = null;
+    this.note.hidden = true;
+    this.video.hidden = false;
+    this.video.poster = `${frameUrl(result, start)}&max_side=960`;
+    this.video.src = result.media_url;
+    // Set at once, so that the first bytes asked for after the header are those of the moment.
+    this.video.currentTime = start;
+    this.timeline.at(start);
+    this.now.textContent = clock(start, true);
+    this.#play();
+  }
+
+  async #play() {
+    const turn = this.#turn;
+    try {
+      await this.video.play();
+    } catch (error) {
+      // A link that was opened is no gesture: browsers then play only without sound.
+      if (error.name !== "NotAllowedError" || turn !== this.#turn) return;
+      this.video.muted = true;
+      this.video.play().catch(() => {});
+    }
+  }
+
+  #draw() {
+    const duration = this.#result.duration_s || (Number.isFinite(this.video.duration) ? this.video.duration : 0);
+    this.timeline.set({ duration, frames: framesOf(this.#moments), moments: this.#moments });
+  }
+
+  /** Relevance over all of the video, and all its moments: one more search, in this video only. */
+  async #wholeVideo(result) {
+    const turn = this.#turn;
+    try {
+      const answer = await api.search(this.#ask, { video_id: result.video_id, k: 50, recall_k: 500 });
+      if (turn !== this.#turn) return;
+      const known = new Set(this.#moments.map(momentKey));
+      this.#moments = [...this.#moments, ...answer.results.filter((other) => !known.has(momentKey(other)))];
+      this.#draw();
+      this.#listMoments();
+    } catch (error) {
+      if (turn === this.#turn) toast(error.message);
+    }
+  }
+
+  async #facts(result) {
+    const turn = this.#turn;
+    this.details.replaceChildren();
+    try {
+      const video = await api.video(result.video_id);
+      if (turn !== this.#turn) return;
+      const rows = [
+        ["Length", span(video.duration_s)],
+        ["Picture", [pixels(video), video.fps ? `${Number(video.fps.toFixed(2))} fps` : ""].filter(Boolean).join(", ")],
+        ["Coding", `${codecName(video.codec)} in ${video.container.split(",")[0]}`],
+        ["Size", bytes(video.size_bytes)],
+        ["Date", new Date(1000 * (video.recorded_at ?? video.modified_at)).toLocaleDateString()],
+      ];
+      if (video.lost_frames) rows.push(["Damage", `${video.lost_frames} frames could not be decoded`]);
+      this.details.replaceChildren(...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+    } catch {
+      this.details.replaceChildren(); // the moment itself plays or says why not
+    }
+  }
+
+  #listMoments() {
+    const inTime = [...this.#moments].sort((a, b) => a.start_s - b.start_s);
+    this.listHead.hidden = !inTime.length;
+    const here = momentKey(this.#result);
+    this.list.replaceChildren(...inTime.map((moment) => el("li", {},
+      el("button", {
+        type: "button", className: "pick", "aria-current": momentKey(moment) === here ? "true" : undefined,
+        onclick: () => this.#show(moment, true),
+      },
+      thumb(tilesOf(moment.strips, moment.start_s, moment.end_s), { ...moment, stamp: "", scrub: false }),
+      el("span", {},
+        el("span", { className: "time" }, `${clock(moment.start_s)} – ${clock(moment.end_s)}`),
+        matchLabel(moment))))));
+    this.list.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" });
+  }
+
+  #step(by) {
+    const here = this.#results.findIndex((other) => momentKey(other) === momentKey(this.#result));
+    const next = this.#results[here + by];
+    if (next) this.open(next, this.#ask, this.#results);
+    else toast(by > 0 ? "That was the last result." : "This is the first result.");
+  }
+
+  // -- time ------------------------------------------------------------------------------------
+
+  get #time() {
+    return this.#frameTime ?? this.video.currentTime;
+  }
+
+  #here() {
+    return { ...this.#result, at_s: this.#time };
+  }
+
+  #tick() {
+    if (!this.#result || this.#frameTime !== null) return;
+    const now = this.video.currentTime;
+    if (this.#loop && this.#result.match && now >= this.#result.end_s && !this.video.seeking) {
+      this.video.currentTime = this.#result.start_s;
+    }
+    this.timeline.at(now);
+    this.now.textContent = clock(now, true);
+  }
+
+  #seek(seconds) {
+    const to = Math.max(0, Math.min(seconds, this.timeline.duration));
+    if (this.#frameTime !== null) {
+      this.#showFrame(to);
+      return;
+    }
+    this.#hideHeat();
+    this.video.currentTime = to;
+    this.timeline.at(to);
+  }
+
+  #toggleLoop() {
+    this.#loop = !this.#loop;
+    this.loopButton.setAttribute("aria-pressed", String(this.#loop));
+  }
+
+  // -- frames in place of a video --------------------------------------------------------------
+
+  #cannotPlay() {
+    if (!this.#result || this.#frameTime !== null || !this.video.getAttribute("src")) return;
+    const code = this.video.error?.code;
+    const time = this.#result.play_s ?? this.#result.start_s;
+    this.video.pause();
+    this.video.hidden = true;
+    this.#frameTime = time;
+    const why = code === MediaError.MEDIA_ERR_NETWORK
+      ? "The video stopped coming from the server."
+      : `This browser cannot play ${codecName(this.#result.codec)} in this file.`;
+    this.note.textContent = `${why} Its frames are shown instead: move along the time line.`;
+    this.note.hidden = false;
+    this.#showFrame(time);
+  }
+
+  #showFrame(time) {
+    this.#frameTime = time;
+    this.#hideHeat();
+    this.timeline.at(time);
+    this.now.textContent = clock(time, true);
+    this.still.hidden = false;
+    this.legend.hidden = true;
+    this.heat.hidden = true;
+    this.#setImage(`${frameUrl(this.#result, time)}&max_side=${FRAME_SIDE}`, () => {});
+  }
+
+  #setImage(url, then) {
+    this.image.onload = then;
+    this.image.onerror = () => toast("This frame cannot be shown.");
+    this.image.alt = `Frame of ${this.#result.name}`;
+    this.image.src = url;
+  }
+
+  // -- why it matched --------------------------------------------------------------------------
+
+  get #heatShown() {
+    return this.why.getAttribute("aria-pressed") === "true";
+  }
+
+  #toggleHeat() {
+    if (this.#heatShown) {
+      this.#hideHeat();
+      if (this.#frameTime !== null) this.#showFrame(this.#frameTime);
+      return;
+    }
+    const { evidence, best_s: best } = this.#result;
+    if (!evidence?.patch_relevance) return;
+    this.video.pause();
+    this.why.setAttribute("aria-pressed", "true");
+    this.timeline.at(best);
+    this.now.textContent = clock(best, true);
+    if (this.#frameTime === null) this.video.currentTime = best;
+    else this.#frameTime = best;
+    this.still.hidden = false;
+    this.legend.hidden = false;
+    this.heat.hidden = false;
+    this.#setImage(`${this.#result.frame_url}&max_side=${FRAME_SIDE}`, () => {
+      drawHeat(this.heat, evidence.patch_relevance, evidence.patch_box, this.image.naturalWidth, this.image.naturalHeight);
+      this.image.alt = `The best frame of ${this.#result.name}, with the regions that match brought out`;
+    });
+  }
+
+  #hideHeat() {
+    this.why.setAttribute("aria-pressed", "false");
+    if (this.#frameTime === null) this.still.hidden = true;
+  }
+
+  // -- keys and closing ------------------------------------------------------------------------
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const onVideo = event.target === this.video;
+    const onButton = event.target.closest?.("button, a, [role=slider]");
+    const work = {
+      h: () => !this.why.disabled && this.#toggleHeat(),
+      l: () => !this.loopButton.disabled && this.#toggleLoop(),
+      m: () => this.hooks.like(this.#here()),
+      s: () => !this.save.hidden && this.save.click(),
+      c: () => copy(this.hooks.linkTo(this.#here()), "Link copied"),
+      n: () => this.#step(1),
+      p: () => this.#step(-1),
+      k: () => this.#pause(),
+      f: () => this.video.requestFullscreen?.(),
+      ",": () => this.#frameStep(-1),
+      ".": () => this.#frameStep(1),
+      ArrowLeft: () => this.#seek(this.#time - 2),
+      ArrowRight: () => this.#seek(this.#time + 2),
+      " ": () => (onButton && !onVideo ? false : this.#pause()),
+    }[event.key];
+    if (!work) return;
+    if (work() === false) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  #pause() {
+    if (this.#frameTime !== null) return;
+    if (this.video.paused) this.#play();
+    else this.video.pause();
+  }
+
+  /** To the next or previous frame that was looked at (or a tenth of a second). */
+  #frameStep(by) {
+    this.video.pause();
+    const times = framesOf(this.#moments).map((frame) => frame.from);
+    const now = this.#time;
+    const next = by > 0 ? times.find((t) => t > now + 0.02) : times.findLast((t) => t < now - 0.02);
+    this.#seek(next ?? now + by * 0.1);
+  }
+
+  #closed() {
+    this.#turn += 1;
+    this.#frameTime = null;
+    this.#result = null;
+    this.still.hidden = true;
+    this.note.hidden = true;
+    this.video.pause();
+    this.video.removeAttribute("src");
+    this.video.removeAttribute("poster");
+    this.video.load(); // lets go of the connection
+    this.hooks.changed(null);
+  }
+}
+
+function frameUrl(result, time) {
+  return `/api/v1/videos/${result.video_id}/frame?time_s=${Math.max(0, time).toFixed(3)}`;
+}
+
+/** A video without a search, as something the player can show. */
+export function asResult(video, time = 0) {
+  return {
+    video: video.paths[0], video_id: video.video_id, name: video.name, duration_s: video.duration_s,
+    width: video.width, height: video.height, codec: video.codec, start_s: time, end_s: video.duration_s,
+    best_s: time, strips: video.clips ?? [], media_url: video.media_url, evidence: null, match: null,
+  };
+}
+
+export const describe = (result) =>
+  result.match ? `${result.name}, ${clock(result.start_s)}, ${percent(result.confidence)}` : result.name;
