@@ -148,6 +148,8 @@ class Cache:
         fetch: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
         limit_bytes: int,
     ) -> None:
+        for part in self.folder.glob(".*.part"):
+            part.unlink(missing_ok=True)
         clips = snapshot.clips
         n_frames = int(clips.n_frames.sum())
         with_tokens = n_frames * bytes_per_frame(self.meta) <= limit_bytes

@@ -125,6 +125,8 @@ class IndexWriter:
         return None
 
     def _open(self) -> None:
+        for part in self.directory.glob(".*.part"):
+            part.unlink(missing_ok=True)  # of a writer that was cut off
         if not (self.directory / META_FILE).exists():
             if self._wanted is None:
                 read_meta(self.directory)  # raises: another process removed the index just now
