@@ -12,6 +12,8 @@ from dataclasses import dataclass
 EMBED_DIM = 512  # of ViT-B/32 CLIP
 PATCHES = 49  # per frame of 224 pixels at patch 32
 RECALL_K = 50  # EERCF's rerantopk
+TACO_FUSION_LAYERS = 2  # arXiv 2108.09980
+TACO_WIDTH = 768  # BERT-base, in all three of its parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,10 @@ def costs(
         Cost(
             "EERCF", name, eercf_cost(clips, frames, k, patches, dim),
             eercf_honest_cost(clips, frames, k, patches, dim),
+        ),
+        Cost(
+            f"TACo, top {k}", name, None,
+            cross_cost(clips, words + frames, TACO_FUSION_LAYERS, k, TACO_WIDTH),
         ),
         Cost(
             "words × frames (X-CLIP pattern)", name,

@@ -71,7 +71,7 @@ def _read_torch_save(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise BundleError(
-            f"'{path}' cannot be read as plain weights: {str(error).splitlines()[0]} "
+            f"'{path}' cannot be read as plain weights: {_first_line(error)} "
             "Files that hold Python objects are refused; save a state dict instead."
         ) from error
     for wrapper in ("state_dict", "model_state_dict", "model"):  # training checkpoints
@@ -162,13 +162,18 @@ def _read_torchscript(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]
             f"'{path}' is a TorchScript archive that cannot be read as weights: {error}"
         ) from error
     tensors: dict[str, Tensor] = {}
-    _collect(module, "", tensors)
+    if isinstance(module, _Record):
+        _collect(module, "", tensors)
     if not tensors:
         raise BundleError(f"'{path}' is a TorchScript archive without tensors.")
     return tensors
 
 
-def _collect(record: Any, prefix: str, into: dict[str, Tensor]) -> None:
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _collect(record: _Record, prefix: str, into: dict[str, Tensor]) -> None:
     for name, value in vars(record).items():
         if isinstance(value, Tensor):
             into[f"{prefix}{name}"] = value
