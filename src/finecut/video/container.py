@@ -119,7 +119,11 @@ def _best_stream(container: InputContainer, path: str) -> VideoStream:
 def _check_size(stream: VideoStream, path: str, limits: Limits) -> None:
     width, height = stream.codec_context.width, stream.codec_context.height
     if width <= 0 or height <= 0:
-        raise VideoError(f"{path}: its video stream holds no picture.", reason="no picture")
+        raise VideoError(
+            f"{path}: its video stream holds no picture, or one of more than "
+            f"{limits.max_pixels} pixels.",
+            reason="no picture",
+        )
     check_pixels(width, height, path, limits)
 
 

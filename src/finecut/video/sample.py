@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from finecut.video.packets import DecodeStats, Group, groups, read_packets
 from finecut.video.plan import Grid, plan
+from finecut.video.seek import frame_length
 from finecut.video.spec import DEFAULT_LIMITS, Limits
 
 # Timestamps that leap back further than this start a new count (joined transport streams).
@@ -65,8 +66,7 @@ class Sampler:
         if from_s > 0:
             self.grid.last_s = math.nextafter(from_s, -math.inf)
         self.tick = float(stream.time_base)
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        self.frame_s = 1 / fps if 0.1 <= fps <= 1000 else 0.04
+        self.frame_s = frame_length(stream)
         self.origin: int | None = None  # pts of the first shown frame
         self._leap = 0.0  # seconds added to times after timestamps leapt back
         self._latest = -math.inf  # latest presentation time read

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +17,8 @@ from finecut.video.packets import DecodeStats, groups, read_packets
 from finecut.video.spec import Limits
 
 _FIRST_PACKETS = 48
+# How much earlier to seek, by turns, where a container lands behind the time asked for.
+EARLIER_S = (0.0, 2.0, 20.0, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Timeline:
 
     origin: int  # pts of the first shown frame
     tick_s: float
+    frame_s: float = 0.04  # seconds a frame is usually shown
+    timed: bool = True  # False: packets carry no times, frames are counted from the beginning
 
     @property
     def tolerance_s(self) -> float:
@@ -50,19 +56,44 @@ def timeline(container: InputContainer, stream: VideoStream, limits: Limits) -> 
         if shown:
             origin = min(shown)
             break
-    _rewind(container, stream, origin)
-    return Timeline(origin, float(stream.time_base))
+    else:
+        shown = []
+    line = Timeline(origin, float(stream.time_base), frame_length(stream), bool(shown))
+    _rewind(container, stream, line)
+    return line
 
 
-def _rewind(container: InputContainer, stream: VideoStream, origin: int) -> None:
-    first = min(origin, stream.start_time) if stream.start_time is not None else origin
-    try:
-        container.seek(first, stream=stream)
-    except (av.FFmpegError, OSError):
-        try:
-            container.seek(0)
-        except (av.FFmpegError, OSError):
-            stream.codec_context.flush_buffers()
+def frame_length(stream: VideoStream) -> float:
+    """Seconds a frame is usually shown; a 25th where the stream does not say, or says nonsense."""
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    return 1 / fps if 0.01 <= fps <= 1000 else 0.04
+
+
+def seek_before(
+    container: InputContainer, stream: VideoStream, line: Timeline, time_s: float
+) -> None:
+    """Go to a key frame that should lie at or before a time; to the beginning for a time before 0.
+
+    Containers without an index may land a little late: callers check, and ask for an earlier time.
+    """
+    if time_s > 0 and line.timed:
+        with contextlib.suppress(av.FFmpegError, OSError, OverflowError):
+            container.seek(line.pts(time_s), stream=stream)
+            return
+    _rewind(container, stream, line)
+
+
+def _rewind(container: InputContainer, stream: VideoStream, line: Timeline) -> None:
+    if not line.timed:
+        with contextlib.suppress(av.FFmpegError, OSError):
+            container.seek(0, unsupported_byte_offset=True)
+            return
+    first = line.origin if stream.start_time is None else min(line.origin, stream.start_time)
+    for target, where in ((first, stream), (0, None)):
+        with contextlib.suppress(av.FFmpegError, OSError, OverflowError):
+            container.seek(target, stream=where)
+            return
+    stream.codec_context.flush_buffers()
 
 
 def frames_from(
@@ -72,14 +103,27 @@ def frames_from(
     time_s: float,
     limits: Limits,
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Frames with their times, in order of showing, from a key frame before a time on."""
-    try:
-        container.seek(line.pts(time_s), stream=stream)
-    except (av.FFmpegError, OSError, OverflowError):
-        _rewind(container, stream, line.origin)
+    """Frames with their times, in order of showing, the first one at or before a time if any is."""
+    for early_s in EARLIER_S:
+        seek_before(container, stream, line, time_s - early_s)
+        frames = _frames(container, stream, line, limits)
+        first = next(frames, None)
+        late = first is None or first[0] > time_s + line.tolerance_s
+        if late and early_s <= time_s:
+            continue
+        if first is not None:
+            yield first
+            yield from frames
+        return
+
+
+def _frames(
+    container: InputContainer, stream: VideoStream, line: Timeline, limits: Limits
+) -> Iterator[tuple[float, VideoFrame]]:
     context = stream.codec_context
     context.skip_frame = "DEFAULT"
-    idle = 0
+    idle = count = 0
+    before_s = -math.inf
     for packet in itertools.chain(read_packets(container, stream, DecodeStats(), limits), [None]):
         try:
             frames = context.decode(packet)
@@ -90,5 +134,9 @@ def frames_from(
             return
         for frame in frames:
             pts = frame.pts if frame.pts is not None else frame.dts
-            if pts is not None:
-                yield line.seconds(pts), frame
+            count += 1
+            if not line.timed:
+                yield (count - 1) * line.frame_s, frame
+            elif pts is not None and line.seconds(pts) > before_s:
+                before_s = line.seconds(pts)
+                yield before_s, frame
