@@ -46,7 +46,7 @@ def test_a_zip_is_as_good_as_a_directory(colors: Path, tmp_path: Path, prefix: s
 
 
 def test_nothing_there(tmp_path: Path):
-    with pytest.raises(BundleError, match="There is no bundle at .*nowhere"):
+    with pytest.raises(BundleError, match=r"There is no bundle at .*nowhere"):
         Bundle.load(tmp_path / "nowhere")
 
 
@@ -101,7 +101,7 @@ def test_a_file_that_is_not_listed_is_not_read(broken):
     place = broken({"more.bin": b"x"}, honest=False)
     files = BundleFiles(place)
     assert files.extra() == ["more.bin"]
-    with pytest.raises(BundleError, match="'more.bin' is not listed"):
+    with pytest.raises(BundleError, match=r"'more\.bin' is not listed"):
         files.read("more.bin")
 
 

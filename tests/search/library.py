@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tests.color_bundle import COLORS, SIDE
 
+from color_bundle import COLORS, SIDE
 from finecut.bundle.load import Bundle
 from finecut.index.meta import IndexMeta
 from finecut.index.rows import PathStamp, VideoRow

@@ -3,8 +3,9 @@
 Scores of one query say which clip fits best, not whether any does; and a score that is high for
 one clip is common for another (hubs). So each clip is measured against the bundle's bank of
 ordinary queries: z = (score - mean of the bank on this clip) / sd of the bank on this clip. That
-holds for a library of three clips as for thousands, because it depends on no other clip. A
-logistic, fitted when the bundle was made, turns z into a probability-like confidence.
+holds for a library of three clips as for thousands, because it depends on no other clip. Only that
+the best of many clips stands higher by chance is taken off, as the logarithm of their number. A
+logistic, fitted when the bundle was made (`calibrate`), turns it into a confidence.
 """
 
 from __future__ import annotations
@@ -51,14 +52,18 @@ class Background:
         return (scores - self.mean[rows]) / self.sd[rows]
 
 
-def confidence(z: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float64]:
-    """Logistic of ``slope * z + intercept``, in [0, 1] whatever z is.
+def confidence(
+    z: NDArray[np.floating], gallery: int, calibration: Calibration
+) -> NDArray[np.float64]:
+    """Logistic of ``slope * z - gallery_slope * ln(gallery) + intercept``: in [0, 1] for any z.
 
     >>> from finecut.bundle.manifest import Calibration
-    >>> confidence(np.array([0.0]), Calibration(slope=1, intercept=0, threshold=0.5)).tolist()
-    [0.5]
+    >>> flat = Calibration(slope=1, gallery_slope=1, intercept=0, threshold=0.5)
+    >>> confidence(np.array([0.0]), 1, flat).tolist(), confidence(np.array([0.0]), 3, flat).tolist()
+    ([0.5], [0.25])
     """
     logit = calibration.slope * np.asarray(z, np.float64) + calibration.intercept
+    logit -= calibration.gallery_slope * np.log(max(1, gallery))
     return 1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))
 
 
@@ -113,8 +118,10 @@ class Confidence:
         self._lock = threading.Lock()
         self._made: dict[str, Background | None] = {}
 
-    def of(self, asked: Asked, found: Candidates, spans: Sequence[Span]) -> list[float]:
-        """Of each moment, in [0, 1]: that of its best clip.
+    def of(
+        self, asked: Asked, found: Candidates, spans: Sequence[Span], gallery: int
+    ) -> list[float]:
+        """Of each moment, in [0, 1]: that of its best clip among ``gallery`` searched ones.
 
         Without calibration in the bundle there is nothing to compare with: 1 for the best recall
         score of this query, and less below it, which says no more than the order does.
@@ -128,7 +135,7 @@ class Confidence:
         calibration = self._bundle.manifest.calibration
         if background is None or calibration is None:
             return np.exp(scores - found.recall_scores.max()).clip(0, 1).astype(float).tolist()
-        return confidence(background.z(rows, scores), calibration).tolist()
+        return confidence(background.z(rows, scores), gallery, calibration).tolist()
 
     def good(self, confidences: Sequence[float]) -> bool:
         """Whether any moment is likely to be what was asked for; without calibration, any is."""

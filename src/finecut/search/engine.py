@@ -226,7 +226,7 @@ class Searcher:
                 break
             wanted *= _GROW
         spans = spans[:k]
-        sure = snapshot.confidence.of(asked, found, spans)
+        sure = snapshot.confidence.of(asked, found, spans, gallery)
         why = evidence_of(index, asked.tokens, spans) if evidence else [None] * len(spans)
         moments = [
             self._moment(index, there, found, span, sure[i], why[i]) for i, span in enumerate(spans)
