@@ -1,0 +1,222 @@
+"""`finecut index`: bring an index up to date with folders of videos."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from finecut.cli import options
+from finecut.cli.show import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    bytes_text,
+    command,
+    out,
+    path_text,
+    print_json,
+    say,
+    time_text,
+)
+
+if TYPE_CHECKING:
+    from finecut.bundle.load import Bundle
+    from finecut.index.report import IndexEvent, IndexReport
+
+PLAIN_EVERY_S = 5.0  # between lines of progress where stderr is no terminal
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(
+        epilog=options.examples(
+            "finecut index ~/Videos",
+            'finecut index ~/Videos /media/camera --exclude "*.part" --exclude drafts',
+            "finecut index clips --index clips.index --levels frame --json",
+        )
+    )(index)
+
+
+@command
+def index(
+    roots: Annotated[list[Path], typer.Argument(help="Folders of videos, or video files.")],
+    index: options.Index = None,
+    bundle: options.BundleRef = None,
+    levels: Annotated[
+        str,
+        typer.Option(help="What is stored of a clip: video, frame or patch (finer, larger)."),
+    ] = "patch",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave out names or paths that fit; may be repeated."),
+    ] = None,
+    follow_symlinks: Annotated[
+        bool, typer.Option("--follow-symlinks", help="Go through links, each target once.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Decoding processes; one per core otherwise.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Index again what is indexed already.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say how the time was spent, stage by stage.")
+    ] = False,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Index folders of videos: what is new, moved, changed or gone since the last time.
+
+    Run it again at any time: what is unchanged costs nothing, and a run that was stopped goes on
+    where it was.
+    """
+    from finecut.bundle.load import Bundle
+    from finecut.index.build import build_index
+
+    directory = options.index_dir(index)
+    chosen = Bundle.load(bundle or _bundle_of(directory), threads=threads)
+    with _Interrupt() as interrupt, _Progress() as progress:
+        report = build_index(
+            roots,
+            directory,
+            chosen,
+            levels=levels,  # type: ignore[arg-type]
+            exclude=exclude or (),
+            follow_symlinks=follow_symlinks,
+            workers=workers,
+            force=force,
+            on_event=progress.show,
+            should_stop=lambda: interrupt.asked,
+        )
+    if as_json:
+        print_json({"index": str(directory), **report.to_json()})
+    else:
+        _show_report(report, directory, chosen, profile=profile)
+    if report.stopped:
+        say(f"Stopped: {report.n_left} files are left; the same command goes on from here.")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if report.failures:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _bundle_of(directory: Path) -> str:
+    """What an index that is there was built with; the starter for a new one."""
+    from finecut.bundle.place import STARTER
+    from finecut.errors import IndexNotFound
+    from finecut.index.meta import read_meta
+
+    try:
+        return read_meta(directory).bundle_ref
+    except IndexNotFound:
+        return STARTER
+
+
+def _show_report(report: IndexReport, directory: Path, bundle: Bundle, *, profile: bool) -> None:
+    for path, reason, message in report.failures:
+        say(f"failed: {path_text(path)}: {reason}: {message}")
+    if report.failures:
+        say(f"{len(report.failures)} of {report.n_files} failed")
+    if report.nothing_to_do:
+        out(f"Nothing to do: {report.n_unchanged} files are indexed and unchanged.")
+        return
+    counts = {
+        "new": report.n_new,
+        "changed": report.n_changed,
+        "moved": report.n_moved,
+        "duplicates": report.n_duplicates,
+        "removed": report.n_removed,
+        "unchanged": report.n_unchanged,
+        "failed": report.n_failed,
+    }
+    told = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    out(f"{report.n_files} files: {told}")
+    if report.video_s:
+        out(
+            f"{time_text(report.video_s)} of video in {report.elapsed_s:.1f} s "
+            f"({report.x_realtime:.0f}x real time), "
+            f"{bytes_text(report.bytes_per_video_hour)} per hour of video"
+        )
+    out(f"index: {path_text(str(directory))} (bundle {bundle.name})")
+    if profile:
+        for stage, seconds in report.stages_s.items():
+            out(f"  {stage:12} {seconds:8.2f} s")
+
+
+class _Interrupt:
+    """The first Ctrl-C (or SIGTERM) asks the run to end well; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        say("Stopping after the current files; once more to stop at once.")
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.total:.0f} files"),
+                TextColumn("{task.fields[rate]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("looking", total=0, rate="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, event: IndexEvent) -> None:
+        """Take in an event of the run."""
+        doing = {"scan": "looking", "hash": "recognising", "tidy": "tidying"}.get(
+            event.kind, "indexing"
+        )
+        rate = f"{event.frames} frames, {event.x_realtime:.0f}x real time"
+        if event.eta_s is not None:
+            rate += f", {time_text(event.eta_s)[:-2]} left"
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                description=doing,
+                completed=event.done_files,
+                total=event.total_files,
+                rate=rate if event.frames else event.message,
+            )
+            return
+        now = time.monotonic()
+        if now - self._last >= PLAIN_EVERY_S:
+            self._last = now
+            done = f"{event.done_files}/{event.total_files} files, {rate}"
+            say(f"{doing}: {done if event.total_files else event.message}")

@@ -1,0 +1,183 @@
+"""Verbs for researchers: `export`, `flops`, and `data check`. Those that need torch say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from finecut.cli import options
+from finecut.cli.show import EXIT_FAILED, bytes_text, command, out, print_json, say, table
+from finecut.errors import MissingDependency, UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command(
+        epilog=options.examples(
+            "finecut export runs/clip4clip/model.safetensors my-bundle",
+            "finecut export pytorch_model.bin.4 my-bundle --quantize int8",
+        )
+    )(export)
+    app.command(epilog=options.examples("finecut flops", "finecut flops --json"))(flops)
+    data = typer.Typer(
+        help="Benchmark folders: what is in them.", no_args_is_help=True, rich_markup_mode=None
+    )
+    data.command(
+        name="check",
+        epilog=options.examples(
+            "finecut data check MSRVTT", "finecut data check MSRVTT --probe --json"
+        ),
+    )(check_data)
+    app.add_typer(data, name="data")
+
+
+def _need_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise MissingDependency(
+            'This verb needs torch, which is not installed: pip install "finecut[learn]"'
+        )
+
+
+@command
+def export(
+    source: Annotated[Path, typer.Argument(help="A checkpoint, ours or published, or a tower.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The bundle's folder.")],
+    quantize: Annotated[
+        str | None, typer.Option(help="int8: a quarter of the size, gated on likeness.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The bundle's name; OUT's otherwise.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in place of a bundle that is there.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Turn a trained model into a bundle; refuses where ONNX and torch differ."""
+    _need_torch()
+    from finecut.learn.export import export as run
+
+    if quantize not in (None, "int8"):
+        raise UsageError(f"--quantize must be int8, got {quantize!r}.")
+    report = run(source, output, quantize, name=name, replace=replace)  # type: ignore[arg-type]
+    if as_json:
+        print_json(
+            {
+                "out": str(report.out),
+                "name": report.name,
+                "method": report.method,
+                "fingerprint": report.fingerprint,
+                "largest_difference": report.largest_difference,
+                "int8_cosine": report.int8_cosine,
+                "size_bytes": report.size_bytes,
+            }
+        )
+        return
+    out(f"{report.out}  {report.method}, {bytes_text(report.size_bytes)}")
+    for graph_output, difference in report.largest_difference.items():
+        out(f"  {graph_output:18} differs from torch by at most {difference:.2g}")
+    for graph_output, cosine in report.int8_cosine.items():
+        out(f"  {graph_output:18} int8 cosine at least {cosine:.4f}")
+
+
+@command
+def check_data(
+    folder: Annotated[Path, typer.Argument(help="A benchmark's folder, annotations and videos.")],
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Open every video, not only look for it.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Say which benchmark a folder holds, what is missing, and if its figures may be compared.
+
+    Read are MSR-VTT, MSVD, LSMDC, ActivityNet Captions, DiDeMo, YouCook2, QVHighlights, VATEX,
+    TGIF, WebVid, HowTo100M-style speech, CrossTask, COIN, LAFF collections, VindLU and mmaction2
+    JSON, and JSON lines of our own.
+    """
+    from finecut.learn.data.check import check
+    from finecut.learn.data.folder import Folder
+
+    def progress(video: str, done: int, total: int) -> None:
+        if done % 100 == 0 or done == total:
+            say(f"{done}/{total} videos opened")
+
+    reports = check(Folder(folder), probe=probe, on_video=progress)
+    if as_json:
+        print_json({"splits": [report.to_json() for report in reports]})
+    else:
+        rows = [("set", "split", "videos", "sentences", "there", "protocol", "standard")]
+        for report in reports:
+            rows.append(
+                (
+                    report.name,
+                    report.split,
+                    str(report.n_videos),
+                    str(report.n_captions),
+                    str(report.effective_gallery),
+                    report.protocol,
+                    "yes" if report.standard else f"no: {report.why_not}",
+                )
+            )
+        table(rows, right=(2, 3, 4))
+        for report in reports:
+            for note in report.notes:
+                say(f"{report.name} {report.split}: {note}")
+            for video in report.missing[:20]:
+                say(f"{report.name} {report.split}: missing {video}")
+            if len(report.missing) > 20:
+                say(f"{report.name} {report.split}: and {len(report.missing) - 20} more missing")
+            for video, reason in report.undecodable:
+                say(f"{report.name} {report.split}: cannot read {video}: {reason}")
+    if any(report.missing or report.undecodable for report in reports):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@command
+def flops(as_json: options.Json = False) -> None:
+    """Multiply-adds of matching one query, by method and data set: published and honest counts."""
+    from finecut.learn import flops as count
+
+    rows = [cost for test_set in count.TEST_SETS for cost in count.costs(test_set)]
+    if as_json:
+        print_json(
+            {
+                "costs": [
+                    {
+                        "method": row.method,
+                        "test_set": row.test_set,
+                        "published": row.published,
+                        "honest": row.honest,
+                    }
+                    for row in rows
+                ],
+                "published_ratios": count.published_ratios(),
+                "honest_ratios": count.honest_ratios(),
+            }
+        )
+        return
+    table(
+        [
+            ("set", "method", "published count", "honest count"),
+            *((r.test_set, r.method, _millions(r.published), _millions(r.honest)) for r in rows),
+        ],
+        right=(2, 3),
+    )
+    out()
+    out("EERCF against the words x frames pattern, times less:")
+    honest = count.honest_ratios()
+    table(
+        [
+            ("set", "published count", "honest count"),
+            *(
+                (name, f"{r:.1f}", f"{honest[name]:.1f}")
+                for name, r in count.published_ratios().items()
+            ),
+        ],
+        right=(1, 2),
+    )
+
+
+def _millions(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.2f} M"

@@ -1,0 +1,130 @@
+"""`finecut info`, `ls` and `rm`: what is in an index, and taking it out."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated
+
+import typer
+
+from finecut.cli import options
+from finecut.cli.show import bytes_text, command, out, path_text, print_json, say, table, time_text
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command(epilog=options.examples("finecut info", "finecut info --index clips.index --json"))(
+        info
+    )
+    app.command(
+        name="ls",
+        epilog=options.examples("finecut ls", "finecut ls --failed", "finecut ls --json"),
+    )(list_videos)
+    app.command(
+        name="rm",
+        epilog=options.examples(
+            "finecut rm old.mp4", 'finecut rm "*/drafts/*"', "finecut rm ab12cd34"
+        ),
+    )(remove_videos)
+
+
+def _date(seconds: float) -> str:
+    if not seconds:
+        return "never"
+    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+@command
+def info(index: options.Index = None, as_json: options.Json = False) -> None:
+    """What an index holds, how large it is, and which bundle it was built with."""
+    from dataclasses import asdict
+
+    from finecut.index.store import Index
+
+    directory = options.index_dir(index)
+    stats = Index.open(directory).stats()
+    if as_json:
+        print_json({"index": str(directory), **asdict(stats)})
+        return
+    rows = [
+        ("index", str(directory)),
+        ("videos", f"{stats.n_videos} ({time_text(stats.video_s)} of video)"),
+        ("failed", str(stats.n_failed)),
+        ("clips", f"{stats.n_clips} ({stats.n_frames} frames)"),
+        ("levels", stats.levels),
+        ("bundle", f"{stats.bundle} ({stats.fingerprint[:12]})"),
+        ("size", f"{bytes_text(stats.size_bytes)}, of which {bytes_text(stats.cache_bytes)} cache"),
+        *((f"  {name}", bytes_text(size)) for name, size in stats.table_bytes.items()),
+        ("per hour of video", bytes_text(stats.bytes_per_video_hour)),
+        ("made", _date(stats.created_at)),
+        ("last indexed", _date(stats.indexed_at)),
+        ("version", stats.version),
+    ]
+    table(rows)
+
+
+@command
+def list_videos(
+    index: options.Index = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what could not be read.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """List the videos of an index: id, length, size, state, path."""
+    from finecut.index.store import Index
+
+    rows = [
+        row
+        for row in Index.open(options.index_dir(index)).videos
+        if not failed or row.status == "failed"
+    ]
+    if as_json:
+        print_json(
+            {
+                "videos": [
+                    {
+                        "video_id": row.video_id,
+                        "paths": list(row.paths),
+                        "status": row.status,
+                        "reason": row.reason,
+                        "error": row.error,
+                        "duration_s": row.duration_s,
+                        "width": row.width,
+                        "height": row.height,
+                        "size_bytes": row.size_bytes,
+                        "n_clips": row.n_clips,
+                        "indexed_at": row.indexed_at,
+                    }
+                    for row in rows
+                ]
+            }
+        )
+        return
+    cells = []
+    for row in rows:
+        done = row.status == "done"
+        picture = f"{row.width}x{row.height}" if done else "-"
+        length = time_text(row.duration_s) if done else "-"
+        state = f"{row.n_clips} clips" if done else f"failed: {row.reason}"
+        for number, path in enumerate(row.paths):
+            first = (row.video_id[:8], length, picture, state) if not number else ("", "", "", "=")
+            cells.append((*first, path_text(path)))
+    table(cells, right=(1,))
+    say(f"{len(rows)} videos")
+
+
+@command
+def remove_videos(
+    selectors: Annotated[
+        list[str], typer.Argument(help="Paths, folders, globs, file names, or ids.")
+    ],
+    index: options.Index = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take videos out of an index; the files themselves stay."""
+    from finecut.index.remove import remove
+
+    report = remove(options.index_dir(index), selectors)
+    if as_json:
+        print_json({"videos": list(report.videos), "paths": list(report.paths)})
+        return
+    out(f"{len(report.videos)} videos ({len(report.paths)} paths) taken out of the index")

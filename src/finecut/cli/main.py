@@ -1,0 +1,86 @@
+"""The `finecut` program: every verb, and `finecut "a sentence"` as a short form of search."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+import finecut
+from finecut.cli import bundle, demo, index, learn, library, search, serve
+from finecut.cli.show import EXIT_INTERRUPTED, out, say
+
+app = typer.Typer(
+    name="finecut",
+    help="Find moments in videos by a sentence.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExamples:\n"
+    "  finecut index ~/Videos\n"
+    '  finecut search "a dog catches a frisbee"\n'
+    "  finecut serve",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out(f"finecut {finecut.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+    ),
+) -> None:
+    pass
+
+
+for part in (index, search, serve, library, bundle, demo, learn):
+    part.register(app)
+
+VERBS = frozenset(
+    [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+    + [group.name or "" for group in app.registered_groups]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    A first word that is no verb and holds a space is a sentence to search for.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # One line a query from Lance would land on stderr otherwise; set before it is loaded.
+    os.environ.setdefault("LANCE_LOG", "error")
+    if arguments and " " in arguments[0].strip() and not arguments[0].startswith("-"):
+        arguments = ["search", *arguments]
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="finecut")
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        say("finecut: interrupted")
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, say) has all it wanted; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except typer.Abort:
+        say("finecut: stopped")
+        code = EXIT_INTERRUPTED
+    except Exception as error:
+        # click's usage errors print themselves; its classes are not typer's to import from.
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        error.show()
+        code = error.exit_code
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Options that several verbs share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Index = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="The index's folder; FINECUT_INDEX, or one place for each user, when not given.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+BundleRef = Annotated[
+    str | None,
+    typer.Option(
+        "--bundle",
+        metavar="REF",
+        help="A bundle: a path, an installed name, or hf:org/repo that was pulled.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of one run of the model; all cores otherwise."),
+]
+
+
+def index_dir(given: Path | None) -> Path:
+    """The index that is meant: the option, FINECUT_INDEX, or the user's own."""
+    if given is not None:
+        return given
+    from finecut.index.place import default_index
+
+    return default_index()
+
+
+def examples(*lines: str) -> str:
+    """An epilog that keeps its lines: the examples under ``--help``."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,309 @@
+"""`finecut search`, `cut` and `quality`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from finecut.cli import options
+from finecut.cli.show import (
+    command,
+    confidence_text,
+    linked,
+    out,
+    path_text,
+    print_json,
+    say,
+    table,
+    time_text,
+)
+from finecut.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from finecut.search.engine import Searcher
+    from finecut.types import Moment, Results
+
+K = Annotated[int, typer.Option("-k", "--limit", min=1, help="Moments to show.")]
+RecallK = Annotated[
+    int, typer.Option("--recall-k", min=1, help="Clips that are looked at closely (stage 2).")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command(
+        epilog=options.examples(
+            'finecut search "a dog catches a frisbee"',
+            'finecut search "sunset over the sea" -k 3 --in "holiday/*" --longer 10',
+            "finecut search --image photo.jpg --json",
+            'finecut search "a cat" --paths-only | head -1',
+        )
+    )(search)
+    app.command(
+        epilog=options.examples(
+            "finecut cut clip.mp4 1:05 1:12 -o moment.mp4",
+            'finecut cut --query "a dog catches a frisbee" -o frisbee.mp4',
+        )
+    )(cut)
+    app.command(
+        epilog=options.examples(
+            "finecut quality queries.jsonl",
+            "finecut quality queries.jsonl --index clips.index --json",
+            "",
+            'A line: {"query": "a dog runs", "video": "dog.mp4", "start_s": 3, "end_s": 8}',
+        )
+    )(quality)
+
+
+def search_filters(
+    inside: list[str] | None,
+    after: str | None,
+    before: str | None,
+    longer: str | None,
+    shorter: str | None,
+    min_height: int | None,
+) -> Any:
+    """The engine's filters from the words of the options."""
+    from finecut.search.filters import Filters, parse_date, parse_duration
+
+    return Filters(
+        path_glob=tuple(inside) if inside else None,
+        recorded_after=parse_date(after) if after else None,
+        recorded_before=parse_date(before) if before else None,
+        min_duration_s=parse_duration(longer) if longer else None,
+        max_duration_s=parse_duration(shorter) if shorter else None,
+        min_height=min_height,
+    )
+
+
+@command
+def search(
+    query: Annotated[str | None, typer.Argument(help="What to look for, in a sentence.")] = None,
+    index: options.Index = None,
+    k: K = 10,
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="FILE", help="Look for what a picture shows.")
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option("--like", metavar="VIDEO@TIME", help="Look for moments like this one."),
+    ] = None,
+    inside: Annotated[
+        list[str] | None,
+        typer.Option("--in", metavar="GLOB", help="Only videos whose path fits; may be repeated."),
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Recorded on this day (2024-05-31) or later.")
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Recorded before this day.")
+    ] = None,
+    longer: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Videos of at least 90, 1.5m or 2h.")
+    ] = None,
+    shorter: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Videos of at most this.")
+    ] = None,
+    min_height: Annotated[
+        int | None, typer.Option(min=1, help="Videos of at least so many pixels in height.")
+    ] = None,
+    recall_k: RecallK = 50,
+    rerank: Annotated[
+        bool, typer.Option("--rerank/--no-rerank", help="Look closely at the best clips.")
+    ] = True,
+    paths_only: Annotated[
+        bool, typer.Option("-f", "--paths-only", help="Print each video's path once, for pipes.")
+    ] = False,
+    bundle: options.BundleRef = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Find the moments that show what a sentence says, best first."""
+    asked = [value for value in (query, image, like) if value is not None]
+    if len(asked) != 1:
+        raise UsageError(
+            "Give one thing to look for: a sentence, --image FILE, or --like VIDEO@TIME; "
+            f"got {len(asked)}."
+        )
+    filters = search_filters(inside, after, before, longer, shorter, min_height)
+    searcher = _open(index, bundle, threads)
+    evidence = False
+    if like is not None:
+        video_id, time_s = _place(searcher, like)
+        found = searcher.more_like(
+            video_id,
+            time_s,
+            k=k,
+            recall_k=recall_k,
+            filters=filters,
+            rerank=rerank,
+            evidence=evidence,
+        )
+    else:
+        what: Any = query if image is None else _read_image(image)
+        found = searcher.search(what, k, recall_k, filters, rerank, evidence)
+    if as_json:
+        print_json(found.to_json())
+    elif paths_only:
+        for path in dict.fromkeys(moment.video for moment in found):
+            out(path)
+    else:
+        show_results(found)
+
+
+def show_results(found: Results) -> None:
+    """Results for people: rank, where, how sure."""
+    if not found:
+        say("Nothing to search: no clip of the index fits the filters.")
+        return
+    if not found.good_match:
+        out("No good match. Best guesses:")
+    table([_row(rank, moment) for rank, moment in enumerate(found, start=1)], right=(0,))
+    say(f"{found.gallery} clips searched in {found.elapsed_ms:.0f} ms")
+
+
+def _row(rank: int, moment: Moment) -> tuple[str, ...]:
+    times = f"{time_text(moment.start_s)}-{time_text(moment.end_s)}"
+    sure = f"{confidence_text(moment.confidence)} {moment.confidence:4.0%}"
+    return (str(rank), times, sure, linked(path_text(moment.video), moment.video))
+
+
+def _open(index: Path | None, bundle: str | None, threads: int | None) -> Searcher:
+    from finecut.search.engine import Searcher
+
+    return Searcher.open(options.index_dir(index), bundle=bundle, threads=threads)
+
+
+def _read_image(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The image {path} cannot be read: {error.strerror or error}.") from error
+
+
+def parse_time(text: str) -> float:
+    """Seconds from ``75``, ``75.5``, ``1:15`` or ``1:02:03.5``.
+
+    >>> parse_time("1:15"), parse_time("75.5"), parse_time("1:02:03.5")
+    (75.0, 75.5, 3723.5)
+    """
+    if not re.fullmatch(r"(\d+:)?(\d+:)?\d+(\.\d+)?", text.strip()):
+        raise UsageError(f"A time is seconds (75.5) or minutes and seconds (1:15), got {text!r}.")
+    seconds = 0.0
+    for part in text.strip().split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds
+
+
+def _place(searcher: Searcher, like: str) -> tuple[str, float | None]:
+    """The video and time meant by ``VIDEO@TIME``: an id, a path or a file name."""
+    name, at, time = like.rpartition("@")
+    if not at:
+        name, time = like, ""
+    video = find_video(searcher.index.videos, name)
+    return video.video_id, parse_time(time) if time else None
+
+
+def find_video(videos: list[Any], name: str) -> Any:
+    """The one video meant by an id (or its first digits), a path, or a file name."""
+    absolute = str(Path(name).absolute())
+    tests = (
+        lambda row: row.video_id == name,
+        lambda row: absolute in row.paths or name in row.paths,
+        lambda row: any(Path(path).name == name for path in row.paths),
+        lambda row: len(name) >= 8 and row.video_id.startswith(name),
+    )
+    for test in tests:
+        found = [row for row in videos if test(row)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"{name!r} is the name of {len(found)} videos; give the whole path.")
+    raise NotFound(f"No video {name!r} in the index; list what there is with `finecut ls`.")
+
+
+@command
+def cut(
+    video: Annotated[str | None, typer.Argument(help="A video file.")] = None,
+    start: Annotated[str | None, typer.Argument(help="75.5, 1:15 or 1:02:03.")] = None,
+    end: Annotated[str | None, typer.Argument(help="The first time left out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The file to write.")
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Save the best moment for a sentence instead.")
+    ] = None,
+    number: Annotated[
+        int, typer.Option("-n", "--number", min=1, help="With --query: which of the results.")
+    ] = 1,
+    reencode: Annotated[
+        str, typer.Option(help="auto: copy where key frames allow; always; never.")
+    ] = "auto",
+    index: options.Index = None,
+    bundle: options.BundleRef = None,
+    as_json: options.Json = False,
+) -> None:
+    """Save a moment as a file of its own, without encoding it again where possible."""
+    from finecut.video.cut import cut as cut_video
+
+    if reencode not in ("auto", "always", "never"):
+        raise UsageError(f"--reencode must be auto, always or never, got {reencode!r}.")
+    if query is not None and video is None:
+        found = _open(index, bundle, None).search(query, k=number, evidence=False)
+        if len(found) < number:
+            raise NotFound(f"The search found {len(found)} moments; there is no number {number}.")
+        if not found.good_match:
+            say("No good match; this is the best guess.")
+        moment = found[number - 1]
+        source, start_s, end_s = moment.video, moment.start_s, moment.end_s
+    elif query is None and video is not None and start is not None and end is not None:
+        source, start_s, end_s = video, parse_time(start), parse_time(end)
+    else:
+        raise UsageError('Give VIDEO START END, or --query "a sentence".')
+    if output is None:
+        stem = Path(source)
+        output = Path(f"{stem.stem}_{start_s:.1f}-{end_s:.1f}{stem.suffix or '.mp4'}")
+    report = cut_video(source, start_s, end_s, output, reencode=reencode)  # type: ignore[arg-type]
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "video": source,
+                "start_s": report.start_s,
+                "end_s": report.end_s,
+                "copied": report.copied,
+            }
+        )
+    else:
+        how = "copied" if report.copied else "encoded"
+        out(f"{output}  {time_text(report.start_s)}-{time_text(report.end_s)} ({how})")
+
+
+@command
+def quality(
+    queries: Annotated[Path, typer.Argument(help="JSON lines: query, video[, start_s, end_s].")],
+    index: options.Index = None,
+    recall_k: RecallK = 50,
+    bundle: options.BundleRef = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure search on your own labelled queries: ranks of the right video."""
+    from finecut.search.quality import quality as measure
+
+    answer = measure(_open(index, bundle, threads), queries, recall_k=recall_k)
+    if as_json:
+        print_json(answer)
+        return
+    out(f"{answer['n_queries']} queries, {answer['n_gallery']} videos")
+    names = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "mdr": "MdR", "mnr": "MnR"}
+    rows = [("", *names.values())]
+    for stage in ("recall", "rerank"):
+        rows.append((stage, *(f"{answer[stage][name]:.1f}" for name in names)))
+    table(rows, right=(1, 2, 3, 4, 5))
+    if "moments" in answer:
+        moments = answer["moments"]
+        out(f"moments: R@1 at IoU 0.5 {moments['r_at_1_iou_0.5']:.1f}, mIoU {moments['miou']:.1f}")

@@ -1,0 +1,136 @@
+"""What the command line prints: results on stdout, everything else on stderr, errors in one line.
+
+The only place of the project that prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from finecut.errors import FinecutError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def out(text: str = "") -> None:
+    """One line of the result."""
+    sys.stdout.write(_printable(text, sys.stdout) + "\n")
+
+
+def say(text: str = "") -> None:
+    """One line beside the result: progress, notes, warnings."""
+    sys.stderr.write(_printable(text, sys.stderr) + "\n")
+
+
+def _printable(text: str, stream: Any) -> str:
+    # File names may hold bytes that are no text (surrogates), and a terminal may not know "…".
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of stdout; not-a-number is an error, never `NaN`."""
+    out(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def fail(error: FinecutError, *, as_json: bool) -> NoReturn:
+    """Say what went wrong on stderr and leave with the error's exit code."""
+    if as_json:
+        kind = type(error).__name__
+        say(json.dumps({"error": {"type": kind, "message": str(error)}}, ensure_ascii=False))
+    else:
+        say(f"finecut: {error}")
+    raise typer.Exit(error.exit_code)
+
+
+def command(body: Callable[P, R]) -> Callable[P, R]:
+    """Let a verb raise finecut's errors: they become a message and an exit code.
+
+    With ``--json`` the message is an object, ``{"error": {"type", "message"}}``, on stderr.
+    """
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return body(*args, **kwargs)
+        except FinecutError as error:
+            fail(error, as_json=bool(kwargs.get("as_json")))
+
+    return run
+
+
+def time_text(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss, with tenths below a minute of interest.
+
+    >>> time_text(3.04), time_text(75), time_text(3661.5)
+    ('0:03.0', '1:15.0', '1:01:01.5')
+    """
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{tenths // 10:02d}.{tenths % 10}"
+    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
+
+
+def bytes_text(size: float) -> str:
+    """Bytes in the unit that reads best.
+
+    >>> bytes_text(512), bytes_text(3_000_000)
+    ('512 B', '2.9 MiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError
+
+
+def confidence_text(confidence: float) -> str:
+    """A word for a confidence, as the page says it.
+
+    >>> confidence_text(0.9), confidence_text(0.6), confidence_text(0.2)
+    ('strong', 'fair', 'weak')
+    """
+    return "strong" if confidence >= 0.75 else "fair" if confidence >= 0.5 else "weak"
+
+
+def path_text(path: str) -> str:
+    """A path as people read it: from here where that is shorter."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive
+        return path
+    return relative if len(relative) < len(path) else path
+
+
+def linked(text: str, path: str) -> str:
+    """The text as a link to a file, on terminals that show links."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return text
+    from pathlib import Path
+
+    return f"\x1b]8;;{Path(path).absolute().as_uri()}\x1b\\{text}\x1b]8;;\x1b\\"
+
+
+def table(rows: list[tuple[str, ...]], *, right: tuple[int, ...] = ()) -> None:
+    """Rows of cells in columns as wide as they need; plain text, also in pipes."""
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        out("  ".join(cells).rstrip())
