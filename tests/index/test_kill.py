@@ -57,20 +57,31 @@ def contents(index: Index) -> Counter[str]:
     return Counter(path for row in done for path in row.paths)
 
 
+def wait_for(process: subprocess.Popen[str], n_done: int) -> str:
+    """What a run says until so many videos are done; -1: until it is ready, 0: until it begins."""
+    assert process.stdout is not None
+    said = ""
+    sign = {-1: "ready", 0: "start"}.get(n_done, "done")
+    while said.count(sign) < max(1, n_done):
+        line = process.stdout.readline()
+        said += line
+        if not line:
+            break
+    return said
+
+
 def rounds(folder: Path, index_dir: Path, bundle_dir: Path, kills: int, seed: int) -> int:
     """Kill runs until there were so many kills; return how many had something done by then."""
     rng = random.Random(seed)
     reported: set[str] = set()
     landed = fruitful = 0
-    longest_s = 1.5  # of a whole run; learnt below
     while landed < kills:
         process = start(folder, index_dir, bundle_dir)
-        assert process.stdout is not None and process.stderr is not None
-        assert process.stdout.readline() == "ready\n"
-        began = time.monotonic()
-        time.sleep(rng.uniform(0.0, longest_s))
+        said = wait_for(process, n_done=rng.choice([-1, 0, 1, 2, 3, 5, 8]))
+        time.sleep(rng.uniform(0.0, rng.choice([0.002, 0.05, 0.3])))
         process.send_signal(signal.SIGKILL)
-        said, errors = process.communicate()
+        rest, errors = process.communicate()
+        said += rest
         whole = any(line.startswith("end") for line in said.splitlines())
         assert process.returncode == -signal.SIGKILL or (whole and process.returncode == 0), errors
         lines = said.split("\n")[:-1]  # the last one may be cut off
@@ -86,9 +97,7 @@ def rounds(folder: Path, index_dir: Path, bundle_dir: Path, kills: int, seed: in
             continue
         assert set(found) >= reported, "reported done, and missing"
         assert max(found.values(), default=1) == 1, "there twice"
-        if whole or len(found) == N_VIDEOS:
-            # All in before enough kills: begin anew with what is left to kill.
-            longest_s = max(0.3, min(longest_s, time.monotonic() - began))
+        if whole or len(found) == N_VIDEOS:  # all in before enough kills: begin anew
             finish(folder, index_dir, bundle_dir)
             index_dir = index_dir.with_name(f"{index_dir.name}x")
             reported = set()
