@@ -41,8 +41,10 @@ _BUILT_IN = {
     "clip4clip": ("clip4clip", "CLIP4Clip", "Clip4ClipConfig"),
     "eercf": ("eercf", "EERCF", "EercfConfig"),
     "taco": ("taco", "TACo", "TacoConfig"),
-    "laff": ("laff", "LAFF", "LAFFConfig"),
+    "laff": ("laff", "LAFF", "LaffConfig"),
     "camoe": ("camoe", "CAMoE", "CamoeConfig"),
+    "laff-clip": ("on_clip", "LaffOnClip", "LaffOnClipConfig"),
+    "taco-clip": ("on_clip", "TacoOnClip", "TacoOnClipConfig"),
 }
 
 

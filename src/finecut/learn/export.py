@@ -49,6 +49,7 @@ def export(
     *,
     name: str | None = None,
     provenance: Mapping[str, Any] | None = None,
+    tokenizer: bytes | None = None,
     replace: bool = False,
 ) -> ExportReport:
     """Write the bundle of a model.
@@ -61,6 +62,8 @@ def export(
             the speed on a CPU; opt in, as it costs some quality on real weights.
         name: of the bundle; default the folder's.
         provenance: data, licence and recipe for the manifest.
+        tokenizer: tokenizer.json for a model whose vocabulary is not CLIP's (TACo's BERT);
+            default: the one in the checkpoint's folder.
         replace: swap an existing bundle at ``out``.
 
     Raises:
@@ -72,8 +75,17 @@ def export(
     out = Path(out)
     told: dict[str, Any] = {}
     if not isinstance(source, nn.Module):
+        beside = Path(source) / "tokenizer.json"
+        if tokenizer is None and beside.is_file():
+            tokenizer = beside.read_bytes()
         source, told = load_source(source)
     plan = plan_for(source)
+    plan.tokenizer = tokenizer or plan.tokenizer
+    if not plan.tokenizer:
+        raise UsageError(
+            f"{plan.method} has a vocabulary of its own: pass tokenizer=, or put tokenizer.json "
+            "beside the checkpoint."
+        )
     rng = np.random.default_rng(SEED)
     files: dict[str, bytes] = {"tokenizer.json": plan.tokenizer}
     differences: dict[str, float] = {}

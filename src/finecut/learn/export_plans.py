@@ -1,32 +1,32 @@
-"""What of each method goes into which graph of a bundle.
-
-A plan holds three small modules: pixels as bytes → tokens, ids → query, and arrays → score. They
-are ordinary torch, so that the parity gate can run them beside their ONNX form. Padding reaches
-them as a mask; padded frames are zeroed after normalisation, as in the published loaders.
-"""
+"""What of each method goes into which graph of a bundle: one plan per method."""
 
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from finecut.errors import UsageError
 from finecut.learn.encoders.clip_tokenizer import ClipTokenizer
-from finecut.learn.methods import zero_shot
-from finecut.learn.methods.blocks import gate_weights, unit
-from finecut.learn.methods.clip4clip import CLIP4Clip
-from finecut.learn.methods.eercf import (
-    EERCF,
-    FRAME_GATE_TEMPERATURE,
-    WEAK_TEMPERATURE,
-    gated_from_gram,
+from finecut.learn.export_graphs import (
+    CrossClip4Clip,
+    CrossTaco,
+    LateEercf,
+    LateZeroShot,
+    LateZeroShotPatches,
+    TextGraph,
+    VideoGraph,
+    WithWeights,
 )
-from finecut.learn.methods.protocol import TextTokens, VideoTokens
+from finecut.learn.methods.camoe import CAMoE
+from finecut.learn.methods.clip4clip import CLIP4Clip
+from finecut.learn.methods.eercf import EERCF
+from finecut.learn.methods.on_clip import LaffOnClip, TacoOnClip
 from finecut.learn.methods.zero_shot import ZeroShot
 from finecut.learn.onnx_graph import OnnxLstm
 from finecut.learn.preprocess import CLIP_MEAN, CLIP_STD
@@ -69,144 +69,6 @@ class Plan:
     resize: str = "crop"
     lowercase: bool = False
     sos_eos: tuple[int, int] = (0, 0)  # ids that open and close a sentence, for random samples
-
-
-# ---------------------------------------------------------------------- the two encoder graphs
-
-
-class VideoGraph(nn.Module):
-    """Bytes in, tokens out. The pixel statistics are inside, so they cannot drift."""
-
-    def __init__(
-        self,
-        encode: Callable[..., VideoTokens],
-        owner: nn.Module,
-        outputs: list[str],
-        mean: tuple[float, ...] = CLIP_MEAN,
-        std: tuple[float, ...] = CLIP_STD,
-    ) -> None:
-        super().__init__()
-        self.owner = owner  # registers the parameters that `encode` uses
-        self.encode = encode
-        self.outputs = outputs
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
-
-    def forward(self, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, ...]:
-        pixels = frames.permute(0, 1, 4, 2, 3).float() / 255.0  # [N, F, 3, H, W]
-        pixels = (pixels - self.mean) / self.std
-        pixels = pixels * frame_mask[:, :, None, None, None].float()
-        tokens = self.encode(pixels=pixels, frame_mask=frame_mask)
-        by_name = {
-            "recall_embeds": tokens.recall,
-            "frame_embeds": tokens.frame_embeds,
-            "patch_embeds": tokens.patch_embeds,
-            "frame_values": tokens.frame_values,
-        }
-        return tuple(by_name[name] for name in self.outputs)
-
-
-class TextGraph(nn.Module):
-    """Ids of the true length in, query out."""
-
-    def __init__(
-        self, encode: Callable[..., TextTokens], owner: nn.Module, outputs: list[str]
-    ) -> None:
-        super().__init__()
-        self.owner = owner
-        self.encode = encode
-        self.outputs = outputs
-
-    def forward(self, input_ids: Tensor, word_mask: Tensor) -> tuple[Tensor, ...]:
-        tokens = self.encode(input_ids=input_ids * word_mask)  # padding is id 0
-        by_name = {
-            "recall_query": tokens.recall,
-            "text_embeds": tokens.text_embeds,
-            "word_embeds": tokens.word_embeds,
-        }
-        return tuple(by_name[name] for name in self.outputs)
-
-
-def relevance(sims: Tensor, mask: Tensor) -> Tensor:
-    """Cosines [K, F] to [0, 1], one scale for all candidates of a query; 0 for padding."""
-    return ((sims + 1) / 2).clamp(0, 1) * mask.to(sims.dtype)
-
-
-# ---------------------------------------------------------------------- the re-rank graphs
-
-
-class LateEercf(nn.Module):
-    """EERCF's stage 2 from small arrays. Padded frames are masked, which is EERCF with
-    ``mask_padding``: an index stores real frames only."""
-
-    def __init__(self, model: EERCF) -> None:
-        super().__init__()
-        self.weights = model.config.rerank_weights
-        self.register_buffer("wf", model.frame_logit_weight.detach().clone())
-        self.register_buffer("scale", model.clip.logit_scale.detach().exp())
-
-    def forward(
-        self,
-        recall_score: Tensor,
-        frame_sims: Tensor,
-        frame_mask: Tensor,
-        frame_value_sims: Tensor,
-        frame_gram: Tensor,
-        patch_sims: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        frames = frame_sims.shape[1]
-        attention = gate_weights(frame_sims, WEAK_TEMPERATURE, frame_mask)
-        attention = attention @ self.wf[:frames, :frames]
-        frame_weak = (frame_sims.masked_fill(~frame_mask, 0.0) * attention).sum(-1)
-        gate = gate_weights(frame_sims, FRAME_GATE_TEMPERATURE, frame_mask)
-        every = frame_mask[..., None].expand(patch_sims.shape).flatten(-2)
-        flat = patch_sims.flatten(-2)
-        patch_weak = (flat * gate_weights(flat, WEAK_TEMPERATURE, every)).sum(-1)
-        w = self.weights
-        score = (
-            w.video * recall_score
-            + w.frame_weak * frame_weak
-            + w.frame_gated * gated_from_gram(gate, frame_value_sims, frame_gram)
-            + w.patch_weak * patch_weak
-        )
-        return self.scale * score, relevance(frame_sims, frame_mask)
-
-
-class LateZeroShotPatches(nn.Module):
-    def forward(
-        self,
-        recall_score: Tensor,
-        frame_sims: Tensor,
-        frame_mask: Tensor,
-        frame_gram: Tensor,
-        patch_sims: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        score = zero_shot.late_score(recall_score, frame_sims, frame_mask, frame_gram, patch_sims)
-        return score, relevance(frame_sims, frame_mask)
-
-
-class LateZeroShot(nn.Module):
-    def forward(
-        self, recall_score: Tensor, frame_sims: Tensor, frame_mask: Tensor, frame_gram: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        score = zero_shot.late_score(recall_score, frame_sims, frame_mask, frame_gram, None)
-        return score, relevance(frame_sims, frame_mask)
-
-
-class CrossClip4Clip(nn.Module):
-    """tightTransf over the stored raw frames of each candidate."""
-
-    def __init__(self, model: CLIP4Clip) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, text_embeds: Tensor, frame_embeds: Tensor, frame_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        # The recall vector is no input of the cross-encoder; only its length matters here.
-        video = VideoTokens(frame_embeds[:, 0], frame_embeds, frame_mask)
-        sims = unit(frame_embeds) @ unit(text_embeds)
-        return self.model.cross_scores(text_embeds, video), relevance(sims, frame_mask)
 
 
 # ---------------------------------------------------------------------- one plan per method
@@ -263,6 +125,53 @@ def plan_eercf(model: EERCF) -> Plan:
         **_encoders(model, names),
         **_clip_sizes(model.config),
     )  # fmt: skip
+
+
+def plan_camoe(model: CAMoE) -> Plan:
+    """Recall is the whole score. The text graph finds nouns and verbs by the model's own table of
+    pieces (``camoe_text.learn_key_pieces``): there is no tagger behind the door."""
+    model = copy.deepcopy(model).float().eval()
+    facts = _clip_sizes(model.config)
+    return Plan(
+        method="camoe",
+        **_encoders(model, ["recall_embeds", "frame_embeds"]),
+        **facts | {"recall_dim": 3 * facts["embed_dim"]},
+    )
+
+
+def plan_laff(model: LaffOnClip) -> Plan:
+    model = copy.deepcopy(model).float().eval()
+    dim = model.config.common_dim
+    return Plan(
+        method="laff",
+        **_encoders(model, ["recall_embeds", "frame_embeds"]),
+        **_clip_sizes(model.config) | {"recall_dim": dim, "embed_dim": dim},
+    )
+
+
+def plan_taco(model: TacoOnClip) -> Plan:
+    """The tokeniser is BERT's and comes with the checkpoint (tokenizer.json in its folder)."""
+    model = copy.deepcopy(model).float().eval()
+    config, taco = model.config, model.config.taco
+    wrapped = WithWeights(model)
+    outputs = ["recall_query", "text_embeds", "word_embeds"]
+    return Plan(
+        method="taco",
+        video=VideoGraph(wrapped.encode_video, wrapped, ["recall_embeds", "frame_embeds"]),
+        video_outputs=["recall_embeds", "frame_embeds"],
+        text=TextGraph(wrapped.encode_text, wrapped, outputs, takes_mask=True),
+        text_outputs=outputs,
+        tokenizer=b"",
+        image_size=config.clip.image_size,
+        max_frames=taco.max_frames,
+        max_words=taco.max_words,
+        vocab_size=taco.text.vocab_size,
+        recall_dim=taco.text.width,
+        embed_dim=taco.text.width + 1,
+        rerank=CrossTaco(model),
+        rerank_kind="cross",
+        rerank_inputs=["text_embeds", "word_embeds", "word_mask", "frame_embeds", "frame_mask"],
+    )
 
 
 def plan_zero_shot(model: ZeroShot) -> Plan:
@@ -327,9 +236,6 @@ def _encoders(
 
 def tokenizer_bytes(tokenizer: ClipTokenizer, max_words: int) -> bytes:
     """tokenizer.json as bytes."""
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokenizer.json"
         tokenizer.save(path, max_words)
@@ -339,5 +245,8 @@ def tokenizer_bytes(tokenizer: ClipTokenizer, max_words: int) -> bytes:
 PLANS: Mapping[type[nn.Module], Callable[[Any], Plan]] = {
     CLIP4Clip: plan_clip4clip,
     EERCF: plan_eercf,
+    CAMoE: plan_camoe,
+    LaffOnClip: plan_laff,
+    TacoOnClip: plan_taco,
     ZeroShot: plan_zero_shot,
 }

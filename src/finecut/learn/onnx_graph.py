@@ -115,6 +115,8 @@ def largest_difference(
 ) -> dict[str, float]:
     """How far ONNX is from torch at most, by output, over samples of several sizes.
 
+    A difference is absolute, or relative to the largest value where that is above 1.
+
     Raises:
         BundleError: an output has another shape, or one of the two is not finite.
     """
@@ -131,7 +133,8 @@ def largest_difference(
                     f"{name} has the shape {got[name].shape} in ONNX, {tuple(want.shape)} in "
                     f"torch, for inputs {shapes}."
                 )
-            difference = float(np.abs(got[name] - want.numpy()).max(initial=0.0))
+            scale = max(1.0, float(want.abs().max())) if want.numel() else 1.0
+            difference = float(np.abs(got[name] - want.numpy()).max(initial=0.0)) / scale
             if not np.isfinite(difference):
                 raise BundleError(f"{name} is not finite for inputs {shapes}.")
             worst[name] = max(worst[name], difference)

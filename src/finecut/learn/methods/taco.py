@@ -181,14 +181,14 @@ class TACo(nn.Module):
     ) -> Tensor:
         """[N] scores of pairs (text rows[n], video columns[n]) by the fusion transformer."""
         chunks = [
-            self._fuse(
+            self.fuse(
                 text.word_embeds[r], text.word_mask[r], video.frame_embeds[c], video.frame_mask[c]
             )
             for r, c in zip(rows.split(FUSION_CHUNK), columns.split(FUSION_CHUNK), strict=True)
         ]
         return torch.cat(chunks)
 
-    def _fuse(self, words: Tensor, word_mask: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
+    def fuse(self, words: Tensor, word_mask: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
         """words [N, W, D], frames [N, F, D] -> [N]."""
         places = self.fusion_positions.weight
         width = self.config.max_words  # a frame's place does not depend on the caption's length
