@@ -1,0 +1,94 @@
+"""Run the demo: make the library, index it, ask, and say whether the answers are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from finecut.bundle.load import Bundle
+from finecut.demo.library import QUESTIONS, Question, make_library
+from finecut.demo.sheet import write_sheet
+from finecut.index.build import build_index
+from finecut.search.engine import Searcher
+from finecut.types import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first moment of one search, and whether it is the expected one."""
+
+    query: str
+    good_match: bool
+    video: str
+    start_s: float
+    end_s: float
+    confidence: float
+    elapsed_ms: float
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """Where everything is, what indexing took, and the answers."""
+
+    library: Path
+    index: Path
+    contact_sheet: Path
+    video_s: float  # indexed in this run; 0 when it was there already
+    x_realtime: float
+    answers: tuple[Answer, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        plain = asdict(self)
+        for name in ("library", "index", "contact_sheet"):
+            plain[name] = str(plain[name])
+        return plain
+
+
+def run_demo(directory: Path, *, say: Callable[[str], None]) -> DemoReport:
+    """Make, index and search the demo library in ``directory``; a second run reuses all of it.
+
+    Raises:
+        MissingDependency: the packages that ship the material are not installed.
+    """
+    library, index = directory / "library", directory / "index"
+    make_library(library, say)
+    report = build_index([library], index, Bundle.load())
+    if report.nothing_to_do:
+        say(f"{report.n_unchanged} videos are indexed already")
+    else:
+        say(
+            f"indexed {report.n_new} videos, {report.video_s:.0f} s of video in "
+            f"{report.elapsed_s:.1f} s ({report.x_realtime:.0f}x real time)"
+        )
+    searcher = Searcher.open(index)
+    # A first search warms the model, so that the times shown are those of a session.
+    searcher.search(QUESTIONS[0].query, evidence=False)
+    found = [searcher.search(question.query, k=4) for question in QUESTIONS]
+    sheet = directory / "contact-sheet.jpg"
+    write_sheet(found, sheet)
+    answers = tuple(_judge(q, results) for q, results in zip(QUESTIONS, found, strict=True))
+    return DemoReport(library, index, sheet, report.video_s, report.x_realtime, answers)
+
+
+def _judge(question: Question, results: Results) -> Answer:
+    first = results[0]
+    if question.video is None:
+        right = not results.good_match
+    else:
+        right = results.good_match and Path(first.video).name == question.video
+        if right and question.scene is not None:
+            right = question.scene[0] <= first.best_s < question.scene[1]
+    return Answer(
+        query=question.query,
+        good_match=results.good_match,
+        video=first.video,
+        start_s=first.start_s,
+        end_s=first.end_s,
+        confidence=first.confidence,
+        elapsed_ms=results.elapsed_ms,
+        right=right,
+    )
