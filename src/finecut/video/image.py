@@ -68,11 +68,13 @@ def load_image(
             picture = _to_rgb(ImageOps.exif_transpose(picture))
     except LimitError:
         raise
+    except Image.DecompressionBombError as error:
+        raise LimitError(f"{name}: {error}.", reason="too many pixels") from error
     except UnidentifiedImageError as error:
         raise VideoError(
             f"{name}: not an image that can be read. Give a JPEG, PNG or WebP picture.",
         ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise VideoError(f"{name}: a damaged image ({str(error)[:100]}).") from error
     return fit_picture(picture, spec)[None]
 

@@ -66,12 +66,16 @@ def plan(
     picks: list[int] = []
     while grid.wanted_s < until_s:
         wanted, slack = grid.wanted_s, grid.slack_s
-        if next_key_s is not None and wanted < next_key_s <= wanted + slack:
-            break
         low = max(bisect_left(shown, wanted - slack), bisect_right(shown, grid.last_s))
         high = bisect_right(shown, wanted + slack)
         if low < high:
             time, pick = min(order[low:high], key=lambda item: item[1])
+            # The next key frame may do as well; it is cheaper unless this one is a key frame too.
+            ahead_s = math.inf if next_key_s is None else abs(next_key_s - wanted)
+            if ahead_s <= slack and (pick > 0 or ahead_s < abs(time - wanted)):
+                break
+        elif next_key_s is not None and wanted < next_key_s <= wanted + slack:
+            break
         else:
             at = bisect_right(shown, wanted) - 1  # the frame on show at the wanted time
             if at < 0 or shown[at] <= grid.last_s:

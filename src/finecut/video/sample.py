@@ -83,9 +83,8 @@ class Sampler:
         ):
             if self.planned and all(p.pts is None for p in group.packets):
                 self.planned = False
-            times = self._times(group)
             if self.planned:
-                yield from self._planned(group, times)
+                yield from self._planned(group, self._times(group))
             else:
                 yield from self._plain(group, last=False)
             if self._stuck():

@@ -84,7 +84,8 @@ def seek_before(
 
 
 def _rewind(container: InputContainer, stream: VideoStream, line: Timeline) -> None:
-    if not line.timed:
+    # Transport streams have no index, and a seek to the first time lands behind the first frame.
+    if not line.timed or container.format.name in ("mpegts", "mpeg"):
         with contextlib.suppress(av.FFmpegError, OSError):
             container.seek(0, unsupported_byte_offset=True)
             return
