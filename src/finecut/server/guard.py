@@ -53,8 +53,12 @@ class Guard:
                 await self._app(scope, receive, send)
             return
 
+        started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in ANSWER_HEADERS.items():
                     headers.setdefault(name, value)
@@ -69,7 +73,12 @@ class Guard:
         except Refused as error:
             await answer(error, scope["path"])(scope, receive, send_with_headers)
             return
-        await self._app(scope, self._bounded(receive), send_with_headers)
+        try:
+            await self._app(scope, self._bounded(receive), send_with_headers)
+        except Exception as error:
+            if started:
+                raise  # half an answer is out: break off, so that nobody takes it for a whole one
+            await answer(error, scope["path"])(scope, receive, send_with_headers)
 
     def _check_caller(self, scope: Scope, headers: Headers) -> None:
         """Without a token: this machine only, under its own names (DNS rebinding)."""

@@ -92,11 +92,14 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
+Stamp = tuple[int, int, int, int, int]
+
+
 class FileChecker:
     """Opens files of the index, and only while they still hold what was indexed."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[int, int, int, int], str] = OrderedDict()
+        self._known: OrderedDict[Stamp, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def open(self, video_id: str, paths: Iterable[str]) -> tuple[BinaryIO, str]:
@@ -118,36 +121,46 @@ class FileChecker:
         )
 
     def _open_one(self, video_id: str, path: str) -> BinaryIO | None:
-        from finecut.index.content import content_id
-
         try:
             # O_NONBLOCK: a FIFO in a video's place must not hang the server.
             fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
         except OSError:
             return None
-        file = os.fdopen(fd, "rb")
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError("not a regular file")
-            key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            with self._lock:
-                found = self._known.get(key)
-            if found is None:
-                found = content_id(Path(path))
-                again = os.stat(path)
-                if (again.st_dev, again.st_ino, again.st_size, again.st_mtime_ns) != key:
-                    raise OSError("the file was swapped while it was read")
-                with self._lock:
-                    self._known[key] = found
-                    while len(self._known) > _REMEMBERED_FILES:
-                        self._known.popitem(last=False)
-            if found != video_id:
-                raise OSError("the content is another one now")
+            if not stat.S_ISREG(os.fstat(fd).st_mode) or self._content(fd, path) != video_id:
+                raise OSError("another file than was indexed")
+            return os.fdopen(fd, "rb")
         except OSError:
-            file.close()
+            os.close(fd)
             return None
-        return file
+
+    def _content(self, fd: int, path: str) -> str:
+        """The content id of an open file, remembered while nothing touches the file."""
+        from finecut.index.content import content_id
+
+        key = _stamp(os.fstat(fd))
+        with self._lock:
+            found = self._known.get(key)
+        if found is None:
+            found = content_id(Path(path))
+            if _stamp(os.stat(path)) != key:
+                raise OSError("the file was swapped while it was read")
+            with self._lock:
+                self._known[key] = found
+                while len(self._known) > _REMEMBERED_FILES:
+                    self._known.popitem(last=False)
+        return found
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    # The change time cannot be set back, unlike the time of the last write.
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 class _FileResponse(StreamingResponse):

@@ -133,8 +133,10 @@ def install(app: FastAPI) -> None:
         return problem(422, "invalid", validation_text(errors), instance=request.url.path)
 
     async def http_error(request: Request, error: Exception) -> JSONResponse:
-        if not isinstance(error, HTTPException):
-            return answer(error, request.url.path)
+        # FastAPI reports whatever goes wrong while it reads a body as a 400: say what it was.
+        cause = error.__cause__
+        if not isinstance(error, HTTPException) or isinstance(cause, Refused):
+            return answer(cause or error, request.url.path)
         detail = str(error.detail)
         if error.status_code == 404:
             detail = f"There is nothing at {request.url.path}; /openapi.json lists what there is."
@@ -149,4 +151,3 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refused, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, known)

@@ -81,8 +81,10 @@ async function run(ask) {
   try {
     const found = await api.search(filtersForServer(ask), { k, recall_k: Math.max(100, 5 * k) }, mine.signal);
     if (mine.signal.aborted) return;
+    const anew = !shown || !route.sameAsk(shown, ask);
     [shown, answer] = [ask, found];
     showAnswer();
+    if (anew) scrollTo(0, 0);
   } catch (error) {
     if (error.name === "AbortError" || mine.signal.aborted) return;
     [shown, answer] = [null, null];

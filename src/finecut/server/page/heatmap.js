@@ -26,12 +26,13 @@ export function drawHeat(canvas, relevance, box, width, height) {
   // One pixel per patch, enlarged smoothly; a border of copies keeps the edges from fading.
   const grid = new OffscreenCanvas(columns + 2, rows + 2);
   const image = new ImageData(columns + 2, rows + 2);
-  const peak = Math.max(0.001, ...relevance.flat());
+  const [low, high] = [Math.min(...relevance.flat()), Math.max(...relevance.flat())];
+  const range = Math.max(0.05, high - low); // a frame that matches all over stays as it is
   for (let row = 0; row < rows + 2; row += 1) {
     for (let column = 0; column < columns + 2; column += 1) {
       const r = Math.min(rows - 1, Math.max(0, row - 1));
       const c = Math.min(columns - 1, Math.max(0, column - 1));
-      image.data.set(shade(relevance[r][c], relevance[r][c] / peak), 4 * (row * (columns + 2) + column));
+      image.data.set(shade((relevance[r][c] - low) / range, range), 4 * (row * (columns + 2) + column));
     }
   }
   grid.getContext("2d").putImageData(image, 0, 0);
@@ -47,7 +48,8 @@ export function drawHeat(canvas, relevance, box, width, height) {
 }
 
 // Low relevance darkens, high relevance glows; in between the picture shows as it is.
-function shade(relevance, share) {
-  if (share < 0.5) return [...VEIL, Math.round(255 * 0.62 * (1 - share / 0.5))];
-  return [...HOT, Math.round(255 * 0.55 * ((share - 0.5) / 0.5) * Math.min(1, 0.5 + relevance))];
+function shade(share, range) {
+  const strength = Math.min(1, range / 0.3);
+  if (share < 0.6) return [...VEIL, Math.round(255 * 0.66 * strength * (1 - share / 0.6))];
+  return [...HOT, Math.round(255 * 0.42 * strength * ((share - 0.6) / 0.4))];
 }

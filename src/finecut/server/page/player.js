@@ -14,6 +14,7 @@ const FRAME_SIDE = 1280; // pixels of the frames that stand in for a video
 export class Player {
   #results = []; // of the search: previous and next go through these
   #moments = []; // of this video
+  #frames = []; // of this video, as the time line shows them
   #ask = null;
   #result = null; // what is shown; a video without a search has neither scores nor evidence
   #frameTime = null; // set while frames stand in for a video the browser cannot play
@@ -48,6 +49,7 @@ export class Player {
     if (!this.#moments.length && result.evidence) this.#moments = [result];
     this.#turn += 1;
     const sameVideo = this.isOpen && this.#result?.video_id === result.video_id;
+    if (!sameVideo) this.#frames = framesOf(this.#moments);
     this.#show(result, sameVideo);
     if (!this.isOpen) {
       this.dialog.showModal();
@@ -71,8 +73,7 @@ export class Player {
     this.image = el("img", { alt: "" });
     this.heat = el("canvas", { "aria-hidden": "true" });
     this.legend = el("p", { className: "legend" }, "less", el("i", {}), "more like what was asked");
-    this.still = el("div", { className: "still", hidden: true },
-      el("div", { className: "picture" }, this.image, this.heat), this.legend);
+    this.still = el("div", { className: "still", hidden: true }, this.image, this.heat, this.legend);
     this.note = el("p", { className: "stage-note", role: "status", hidden: true });
     this.now = el("span", { className: "now time" });
     this.range = el("span", { className: "time" });
@@ -180,7 +181,7 @@ export class Player {
 
   #draw() {
     const duration = this.#result.duration_s || (Number.isFinite(this.video.duration) ? this.video.duration : 0);
-    this.timeline.set({ duration, frames: framesOf(this.#moments), moments: this.#moments });
+    this.timeline.set({ duration, frames: this.#frames, moments: this.#moments });
   }
 
   /** Relevance over all of the video, and all its moments: one more search, in this video only. */
@@ -189,8 +190,11 @@ export class Player {
     try {
       const answer = await api.search(this.#ask, { video_id: result.video_id, k: 50, recall_k: 500 });
       if (turn !== this.#turn) return;
-      const known = new Set(this.#moments.map(momentKey));
-      this.#moments = [...this.#moments, ...answer.results.filter((other) => !known.has(momentKey(other)))];
+      // This search measures frames against this video alone, so that all of it can be compared;
+      // its cuts may lie a little differently, so a moment that overlaps a known one is that one.
+      this.#frames = framesOf(answer.results);
+      const known = this.#moments;
+      this.#moments = [...known, ...answer.results.filter((other) => !known.some((one) => overlap(one, other)))];
       this.#draw();
       this.#listMoments();
     } catch (error) {
@@ -383,7 +387,7 @@ export class Player {
   /** To the next or previous frame that was looked at (or a tenth of a second). */
   #frameStep(by) {
     this.video.pause();
-    const times = framesOf(this.#moments).map((frame) => frame.from);
+    const times = this.#frames.map((frame) => frame.from);
     const now = this.#time;
     const next = by > 0 ? times.find((t) => t > now + 0.02) : times.findLast((t) => t < now - 0.02);
     this.#seek(next ?? now + by * 0.1);
@@ -402,6 +406,8 @@ export class Player {
     this.hooks.changed(null);
   }
 }
+
+const overlap = (a, b) => a.start_s < b.end_s && b.start_s < a.end_s;
 
 function frameUrl(result, time) {
   return `/api/v1/videos/${result.video_id}/frame?time_s=${Math.max(0, time).toFixed(3)}`;

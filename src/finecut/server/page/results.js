@@ -97,7 +97,16 @@ function group(moments, ask, open, actions) {
       el("button", { type: "button", onclick: () => actions.like(lead) }, "More like this")),
   );
   redraw();
+  if (coversAll(lead.duration_s, all)) moreButton.remove();
   return node;
+}
+
+/** Whether the clips of these moments are the whole video: then it has no more to show. */
+function coversAll(duration_s, moments) {
+  const clips = new Map(moments.flatMap((moment) => moment.strips).map((strip) => [strip.start_s, strip]));
+  let seen = 0;
+  for (const { start_s, end_s } of clips.values()) seen += end_s - start_s;
+  return duration_s > 0 && seen >= duration_s - 1;
 }
 
 /** A thumbnail one can press: Enter and click play it. */

@@ -80,7 +80,7 @@ export class Timeline {
     const accent = getComputedStyle(this.canvas).color;
     pen.fillStyle = accent;
     for (const { start_s, end_s } of this.moments) {
-      pen.globalAlpha = 0.2;
+      pen.globalAlpha = 0.15;
       const left = x(start_s);
       pen.fillRect(left, 0, Math.max(3 * scale, x(end_s) - left), this.canvas.height);
     }
