@@ -167,7 +167,7 @@ def test_an_image_finds_its_color(searcher: Searcher):
 
 
 def test_images_that_are_none(searcher: Searcher):
-    with pytest.raises(UsageError, match="A query is a sentence .* got int"):
+    with pytest.raises(UsageError, match=r"A query is a sentence .* got int"):
         searcher.search(7)
     with pytest.raises(
         ShapeError, match=r"uint8 \[height, width, 3\] RGB, got float64 \[2, 2, 3\]"

@@ -151,12 +151,12 @@ def parse_duration(text: str) -> float:
     (90.0, 90.0)
     """
     plain = text.strip().lower()
-    if re.fullmatch(r"\d{1,4}(:[0-5]?\d){1,2}(\.\d{1,9})?", plain):
+    if re.fullmatch(r"[0-9]{1,4}(:[0-5]?[0-9]){1,2}(\.[0-9]{1,9})?", plain):
         seconds = 0.0
         for part in plain.split(":"):
             seconds = seconds * 60 + float(part)
         return seconds
-    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([a-z]*)", plain)
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([a-z]*)", plain)
     if match is None or match[2] not in _UNITS:
         raise UsageError(
             f"{text!r:.60} is no duration; expected seconds, or 90s, 1.5m, 2h or 1:02:03."
@@ -170,7 +170,7 @@ def parse_date(text: str) -> float:
     Without a zone, local time is meant.
     """
     plain = text.strip()
-    match = re.fullmatch(r"(\d{4})(?:-(\d{2}))?", plain)
+    match = re.fullmatch(r"([0-9]{4})(?:-([0-9]{2}))?", plain)
     try:
         if match:
             when = datetime.datetime(int(match[1]), int(match[2] or 1), 1)
@@ -184,7 +184,7 @@ def parse_date(text: str) -> float:
 
 
 def _height(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,5})p?", text.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,5})p?", text.strip().lower())
     if match is None:
         raise UsageError(f"{text!r:.60} is no height; expected pixels, like 720 or 720p.")
     return int(match[1])
