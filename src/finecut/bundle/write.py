@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from finecut.bundle.fingerprint import fingerprint, sha256
-from finecut.bundle.manifest import Frames, Manifest, Sampling, Text, Video
+from finecut.bundle.manifest import FileEntry, Frames, Manifest, Sampling, Text, Video
 from finecut.bundle.schema import invalid
 from finecut.errors import BundleError
 
@@ -56,8 +56,9 @@ def write_bundle(
         entries = []
         for name, source in sorted(files.items()):
             data = _bytes_of(name, source)
+            entry = _entry(name, data)  # before anything is written: it refuses other places
             (work / name).write_bytes(data)
-            entries.append({"path": name, "size_bytes": len(data), "sha256": sha256(data)})
+            entries.append(entry)
         manifest = _manifest(fields, entries)
         text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         (work / MANIFEST).write_text(text, encoding="utf-8")
@@ -75,6 +76,14 @@ def _bytes_of(name: str, source: bytes | str | Path) -> bytes:
         return Path(source).read_bytes()
     except OSError as error:
         raise BundleError(f"Bundle file {name!r} cannot be read from {source}: {error}.") from error
+
+
+def _entry(name: str, data: bytes) -> dict[str, Any]:
+    try:
+        entry = FileEntry(path=name, size_bytes=len(data), sha256=sha256(data))
+    except ValidationError as error:
+        raise BundleError(f"A bundle cannot hold this file: {invalid(error)}") from error
+    return entry.model_dump(mode="json")
 
 
 def _manifest(fields: Mapping[str, Any], entries: list[dict[str, Any]]) -> Manifest:
