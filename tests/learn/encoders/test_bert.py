@@ -30,10 +30,8 @@ def test_a_layer_is_torchs_encoder_layer() -> None:
     )
     joined = (ours.query, ours.key, ours.value)
     state = {
-        "self_attn.in_proj_weight": torch.cat(
-            [m.weight for m in (ours.query, ours.key, ours.value)]
-        ),
-        "self_attn.in_proj_bias": torch.cat([m.bias for m in (ours.query, ours.key, ours.value)]),
+        "self_attn.in_proj_weight": torch.cat([m.weight for m in joined]),
+        "self_attn.in_proj_bias": torch.cat([m.bias for m in joined]),
     }
     for prefix, module in {
         "self_attn.out_proj": ours.attention_out, "norm1": ours.attention_norm,
