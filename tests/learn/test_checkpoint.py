@@ -160,7 +160,7 @@ def test_old_names_and_a_base_clip(tmp_path: Path) -> None:
         if not name.startswith("clip.visual.ln_post")
     }
     torch.save(state, tmp_path / "a")
-    with pytest.raises(BundleError, match="visual.ln_post"):
+    with pytest.raises(BundleError, match=r"visual\.ln_post"):
         import_clip4clip(tmp_path / "a")
     got, report = import_clip4clip(tmp_path / "a", base=tiny_clip(2))
     assert report.filled == ("clip.visual.ln_post.bias", "clip.visual.ln_post.weight")

@@ -252,7 +252,7 @@ def _int8_gate(
     for output, cosine in lowest.items():
         if not cosine >= INT8_COSINE:
             raise BundleError(
-                f"{graph.file}: int8 {output} has cosine {cosine:.3f} to the exact one, expected "
+                f"{graph.file}: int8 {output} has cosine {cosine:.5f} to the exact one, expected "
                 f"at least {INT8_COSINE}. Export without --quantize. No bundle was written."
             )
     return lowest

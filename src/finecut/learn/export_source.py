@@ -10,6 +10,7 @@ from torch import nn
 from finecut.errors import UsageError
 from finecut.learn.checkpoint import (
     CONFIG,
+    WEIGHTS,
     import_clip4clip,
     import_eercf,
     load_checkpoint,
@@ -42,6 +43,8 @@ def load_source(source: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         model, _, weights = text.removeprefix("open_clip:").partition(":")
         return ZeroShot(load_open_clip(model, weights or None)), {}
     path = Path(source)
+    if path.name == WEIGHTS and (path.parent / CONFIG).is_file():
+        path = path.parent  # the weights of our own checkpoint: its folder is meant
     if (path / CONFIG).is_file():
         return load_checkpoint(path), read_header(path).get("provenance", {})
     if path.is_dir():

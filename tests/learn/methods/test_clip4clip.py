@@ -130,7 +130,7 @@ def test_dropout_is_for_training_only() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="got 'maxP'"):
         Clip4ClipConfig("maxP")
-    with pytest.raises(UsageError, match="at most 76 .* tightTransf, got 77"):
+    with pytest.raises(UsageError, match=r"at most 76 .* tightTransf, got 77"):
         Clip4ClipConfig("tightTransf", max_frames=77)
     assert Clip4ClipConfig("meanP", max_frames=500)
     with pytest.raises(ShapeError, match="40 frames, expected at most 32"):
