@@ -11,26 +11,27 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from finecut.index.lock import FileLock
 from finecut.index.meta import IndexMeta, write_json
-from finecut.index.rows import ClipTable, VideoRow, video_from_json, video_json
+from finecut.index.rows import ClipTable, VideoRow, VideoRows, video_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FOLDER = "cache"
 HEAD = "snapshot.json"
-LAYOUT = 1
+LAYOUT = 2
 TOKENS_LIMIT_BYTES = 2 << 30  # beyond it tokens are fetched from Lance
 COPY_ROWS = 512  # clips per step while copying tokens
+COPY_VECTORS = 1 << 15  # and while copying recall vectors
 
 
 def frame_columns(meta: IndexMeta) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -59,11 +60,28 @@ class Snapshot:
     """All of one version of an index that a search needs in memory."""
 
     version: str
-    videos: list[VideoRow]
+    videos: Sequence[VideoRow]
     clips: ClipTable
-    recall: NDArray[np.float32]  # [G, R]
     token_row: NDArray[np.int64]  # [G] offset in the table `tokens` of that version
+    recall: NDArray[np.float32]  # [G, R]
     tokens: dict[str, NDArray[Any]] | None  # frame columns [T, …] in gallery order, if cached
+
+
+class Source(Protocol):
+    """Where a snapshot is copied from: the tables."""
+
+    version: str
+    videos: Sequence[VideoRow]
+    clips: ClipTable
+    token_row: NDArray[np.int64]
+
+    def recall(self, first: int, last: int) -> NDArray[np.float32]:
+        """Recall vectors of these gallery rows, [last - first, R]."""
+        ...
+
+    def frames(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Frame columns of these gallery rows on end, [T, …]."""
+        ...
 
 
 class Cache:
@@ -88,7 +106,6 @@ class Cache:
             return None
         folder = self.folder / Path(str(about["generation"])).name
         columns = np.load(folder / f"{about['number']:d}.npz", allow_pickle=False)
-        plain = json.loads((folder / f"{about['number']:d}.json").read_bytes())
         clips = ClipTable(**{name: columns[name] for name in ClipTable.__slots__})
         n_clips, n_frames = len(clips), int(clips.n_frames.sum())
         tokens = None
@@ -99,7 +116,10 @@ class Cache:
             }
         return Snapshot(
             version=version,
-            videos=[video_from_json(row) for row in plain],
+            videos=VideoRows(
+                _map(folder / f"{about['number']:d}.jsonl", "uint8", (int(about["lines"]),)),
+                columns["line_ends"],
+            ),
             clips=clips,
             recall=_map(folder / "recall.bin", "float32", (n_clips, self.meta.recall_dim)),
             token_row=columns["token_row"],
@@ -108,18 +128,11 @@ class Cache:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def save(
-        self,
-        snapshot: Snapshot,
-        fetch: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
-        *,
-        limit_bytes: int = TOKENS_LIMIT_BYTES,
-    ) -> bool:
+    def save(self, source: Source, *, limit_bytes: int = TOKENS_LIMIT_BYTES) -> bool:
         """Keep a snapshot, if the folder can be written and nobody else is at it.
 
         Args:
-            snapshot: with ``tokens`` None.
-            fetch: gallery rows -> their frame columns [T, …] on end, out of Lance.
+            source: what to copy; of what is kept already nothing is read again.
             limit_bytes: tokens larger than this stay in Lance alone.
 
         Returns: whether it is kept now.
@@ -132,7 +145,7 @@ class Cache:
         except OSError:
             return False
         try:
-            self._save(snapshot, fetch, limit_bytes)
+            self._save(source, limit_bytes)
         except (OSError, ValueError):
             # A full disk, say, or files cut short: searching goes on without; next time anew.
             with suppress(OSError):
@@ -142,15 +155,10 @@ class Cache:
             lock.release()
         return True
 
-    def _save(
-        self,
-        snapshot: Snapshot,
-        fetch: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
-        limit_bytes: int,
-    ) -> None:
-        for part in self.folder.glob(".*.part"):
+    def _save(self, source: Source, limit_bytes: int) -> None:
+        for part in self.folder.glob(f".{HEAD}.*.part"):
             part.unlink(missing_ok=True)
-        clips = snapshot.clips
+        clips = source.clips
         n_frames = int(clips.n_frames.sum())
         with_tokens = n_frames * bytes_per_frame(self.meta) <= limit_bytes
         kept = self._grown_from(clips.clip_id, with_tokens)
@@ -162,42 +170,39 @@ class Cache:
         folder = self.folder / generation
         frames_kept = int(clips.n_frames[:n_kept].sum())
         with _appending(folder / "recall.bin", n_kept * self.meta.recall_dim * 4) as file:
-            file.write(np.ascontiguousarray(snapshot.recall[n_kept:], np.float32).data)
+            for start in range(n_kept, len(clips), COPY_VECTORS):
+                part = source.recall(start, min(start + COPY_VECTORS, len(clips)))
+                file.write(np.ascontiguousarray(part, np.float32).data)
         if with_tokens:
-            self._append_tokens(folder, fetch, n_kept, len(clips), frames_kept)
+            self._append_tokens(folder, source, n_kept, frames_kept)
         number += 1
+        lines, line_ends = video_lines(source.videos)
+        (folder / f"{number}.jsonl").write_bytes(lines)
         columns = {name: getattr(clips, name) for name in ClipTable.__slots__}
-        np.savez(folder / f"{number}.npz", token_row=snapshot.token_row, **columns)
-        rows = json.dumps([video_json(row) for row in snapshot.videos])
-        (folder / f"{number}.json").write_text(rows, encoding="ascii")
+        np.savez(
+            folder / f"{number}.npz", token_row=source.token_row, line_ends=line_ends, **columns
+        )
         about = {
             "layout": LAYOUT,
-            "version": snapshot.version,
+            "version": source.version,
             "generation": generation,
             "number": number,
             "tokens": with_tokens,
-            "n_clips": len(clips),
-            "last_clip_id": int(clips.clip_id[-1]) if len(clips) else -1,
+            "lines": len(lines),
         }
         write_json(self.folder / HEAD, about)
         self._drop_others(generation, number)
 
-    def _append_tokens(
-        self,
-        folder: Path,
-        fetch: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
-        first: int,
-        last: int,
-        frames_kept: int,
-    ) -> None:
+    def _append_tokens(self, folder: Path, source: Source, first: int, frames_kept: int) -> None:
         columns = frame_columns(self.meta)
         files = {}
         for name, (dtype, tail) in columns.items():
             width = np.dtype(dtype).itemsize * int(np.prod(tail, dtype=np.int64))
             files[name] = _appending(folder / f"{name}.bin", frames_kept * width)
         try:
+            last = len(source.clips)
             for start in range(first, last, COPY_ROWS):
-                part = fetch(np.arange(start, min(start + COPY_ROWS, last)))
+                part = source.frames(np.arange(start, min(start + COPY_ROWS, last)))
                 for name, (dtype, _) in columns.items():
                     files[name].write(np.ascontiguousarray(part[name], dtype).data)
         finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
@@ -103,15 +105,44 @@ class Strip:
     times: NDArray[np.float64]  # [F] seconds, one per thumbnail
 
 
-def video_json(row: VideoRow) -> dict[str, Any]:
-    """A row as plain JSON values, the inverse of ``video_from_json``."""
-    plain = {name: getattr(row, name) for name in VideoRow.__slots__ if name != "stamps"}
-    plain["stamps"] = [[stamp.path, stamp.size_bytes, stamp.mtime_ns] for stamp in row.stamps]
-    return plain
+class VideoRows(Sequence[VideoRow]):
+    """Videos as JSON lines, each made into a row when it is asked for: most never are.
+
+    Args:
+        lines: the text of all lines, uint8.
+        ends: [V] where each line ends.
+    """
+
+    def __init__(self, lines: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        self._lines = lines
+        self._ends = ends
+        self._made: dict[int, VideoRow] = {}
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, place: int) -> VideoRow: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[VideoRow]: ...
+    def __getitem__(self, place: int | slice) -> VideoRow | list[VideoRow]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        number = range(len(self))[place]
+        row = self._made.get(number)
+        if row is None:
+            start = int(self._ends[number - 1]) if number else 0
+            plain = json.loads(self._lines[start : int(self._ends[number])].tobytes())
+            stamps = tuple(PathStamp(*stamp) for stamp in plain.pop("stamps"))
+            row = self._made[number] = VideoRow(stamps=stamps, **plain)
+        return row
 
 
-def video_from_json(plain: dict[str, Any]) -> VideoRow:
-    """The row that ``video_json`` wrote."""
-    fields = dict(plain)
-    fields["stamps"] = tuple(PathStamp(*stamp) for stamp in fields["stamps"])
-    return VideoRow(**fields)
+def video_lines(rows: Iterable[VideoRow]) -> tuple[bytes, NDArray[np.int64]]:
+    """The text and line ends that ``VideoRows`` reads."""
+    lines = []
+    for row in rows:
+        plain = {name: getattr(row, name) for name in VideoRow.__slots__ if name != "stamps"}
+        plain["stamps"] = [[stamp.path, stamp.size_bytes, stamp.mtime_ns] for stamp in row.stamps]
+        lines.append(json.dumps(plain).encode("ascii") + b"\n")
+    return b"".join(lines), np.cumsum([len(line) for line in lines], dtype=np.int64)

@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finecut.errors import IndexCorrupt, IndexNotFound, ShapeError, UsageError
-from finecut.index.cache import Cache, Snapshot, frame_columns
+from finecut.errors import IndexCorrupt, ShapeError, UsageError
+from finecut.index.cache import Cache, Snapshot
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
 from finecut.index.recall import top_rows
 from finecut.index.rows import ClipTable, StoredTokens, Strip, VideoRow
-from finecut.index.tables import (
-    CLIPS,
-    TABLES,
-    TOKENS,
-    VIDEOS,
-    load_lance,
-    ragged_numpy,
-    table_path,
-    videos_from_arrow,
-)
+from finecut.index.table_reader import LANCE_ERRORS, TableReader
+from finecut.index.tables import TABLES, table_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +56,7 @@ class Index:
         self._cache = Cache(directory, meta)
         self._head: Head
         self._snapshot: Snapshot
-        self._datasets: dict[str, Any] = {}
+        self._reader: TableReader | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Index:
@@ -86,7 +78,7 @@ class Index:
         return self._snapshot.version
 
     @property
-    def videos(self) -> list[VideoRow]:
+    def videos(self) -> Sequence[VideoRow]:
         """Every video, the done ones first (a clip's ``video`` is a position here), then failed."""
         return self._snapshot.videos
 
@@ -156,12 +148,9 @@ class Index:
         n_clips = len(self.clips)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= n_clips):
             raise UsageError(f"Clips are numbered 0 to {n_clips - 1}, got {wanted.tolist()!r:.80}.")
-        columns = (
-            self._fetch_cached(wanted)
-            if self._snapshot.tokens is not None
-            else self._fetch_stored(wanted)
-        )
-        return self._padded(wanted, columns)
+        if self._snapshot.tokens is not None:
+            return self._padded(wanted, self._cached(wanted))
+        return self._padded(wanted, self._tables().frames(wanted))
 
     def strip(self, row: int) -> Strip:
         """The thumbnails of one clip.
@@ -172,7 +161,8 @@ class Index:
         if not 0 <= row < len(self.clips):
             raise UsageError(f"Clips are numbered 0 to {len(self.clips) - 1}, got {row}.")
         names = ["strip", "strip_width", "strip_height", "times"]
-        plain = self._take(np.array([row]), names).to_pylist()[0]
+        offsets = self._snapshot.token_row[[row]]
+        plain = self._tables().take(offsets, names).to_pylist()[0]
         return Strip(
             jpeg=plain["strip"],
             tile_width=plain["strip_width"],
@@ -180,35 +170,16 @@ class Index:
             times=np.array(plain["times"], np.float64),
         )
 
-    def _fetch_cached(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def _cached(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Frame columns of these rows on end, out of the memory maps."""
         assert self._snapshot.tokens is not None
-        counts = self.clips.n_frames[rows].astype(np.int64)
         last = self._frame_stop[rows]
-        spans = [slice(stop - count, stop) for stop, count in zip(last, counts, strict=True)]
+        first = last - self.clips.n_frames[rows]
+        spans = [slice(*span) for span in zip(first.tolist(), last.tolist(), strict=True)]
         return {
             name: np.concatenate([column[span] for span in spans]) if spans else column[:0]
             for name, column in self._snapshot.tokens.items()
         }
-
-    def _fetch_stored(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        columns = frame_columns(self.meta)
-        if not len(rows):
-            return {name: np.zeros((0, *tail), kind) for name, (kind, tail) in columns.items()}
-        table = self._take(rows, list(columns))
-        return {
-            name: ragged_numpy(table.column(name), tail).astype(kind, copy=False)
-            for name, (kind, tail) in columns.items()
-        }
-
-    def _take(self, rows: NDArray[np.int64], columns: list[str]) -> Any:
-        try:
-            offsets = self._snapshot.token_row[rows]
-            return self._dataset(TOKENS).take(offsets.tolist(), columns=columns)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise IndexCorrupt(
-                f"The tokens of {self.directory} cannot be read: {error}. If a long time has "
-                "passed since the index was opened, call `refresh`; else delete it and index again."
-            ) from error
 
     def _padded(self, rows: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> StoredTokens:
         counts = self.clips.n_frames[rows]
@@ -232,77 +203,32 @@ class Index:
     def _load(self) -> None:
         for last in range(OPEN_TRIES - 1, -1, -1):
             head = read_head(self.directory)
-            snapshot = self._cache.load(head.version(self.meta))
+            version = head.version(self.meta)
+            snapshot, reader = self._cache.load(version), None
             if snapshot is None:
                 try:
-                    snapshot = self._read_tables(head)
-                except (OSError, ValueError, RuntimeError) as error:
+                    reader = TableReader(self.directory, self.meta, head).read()
+                    if self._cache.save(reader):
+                        snapshot = self._cache.load(version)
+                    if snapshot is None:
+                        snapshot = _uncached(reader)
+                except LANCE_ERRORS as error:
                     if last:
-                        continue
+                        continue  # a writer may have moved on and tidied up
                     raise IndexCorrupt(
                         f"The index at {self.directory} cannot be read: {error}. Delete the folder "
                         "and index again."
                     ) from error
-            self._use(head, snapshot)
+            self._head, self._snapshot, self._reader = head, snapshot, reader
+            self._frame_stop = np.cumsum(snapshot.clips.n_frames, dtype=np.int64)
             return
 
-    def _use(self, head: Head, snapshot: Snapshot) -> None:
-        self._head = head
-        self._snapshot = snapshot
-        self._frame_stop = np.cumsum(snapshot.clips.n_frames, dtype=np.int64)
-        self._datasets = {
-            name: dataset
-            for name, dataset in self._datasets.items()
-            if dataset.version == getattr(head, name)
-        }
-        if snapshot.tokens is None and self._cache.save(snapshot, self._fetch_stored):
-            with suppress(OSError):
-                kept = self._cache.load(snapshot.version)
-                self._snapshot = kept or snapshot
-
-    def _read_tables(self, head: Head) -> Snapshot:
-        self._datasets = {}
-        self._head = head
-        videos = videos_from_arrow(self._dataset(VIDEOS).to_table())
-        place = {
-            (row.video_id, row.build): number
-            for number, row in enumerate(videos)
-            if row.status == "done"
-        }
-        table = self._dataset(CLIPS).to_table()
-        pairs = zip(table["video_id"].to_pylist(), table["build"].to_pylist(), strict=True)
-        video = np.array([place.get(pair, -1) for pair in pairs], np.int32)
-        clip_id = table["clip_id"].to_numpy()
-        order = np.argsort(clip_id, kind="stable")
-        order = order[video[order] >= 0]  # clips of videos that are not done do not count
-
-        stored = self._dataset(TOKENS).to_table(columns=["clip_id"]).column(0).to_numpy()
-        by_id = np.argsort(stored, kind="stable")
-        spot = np.searchsorted(stored, clip_id[order], sorter=by_id)
-        token_row = by_id[np.minimum(spot, len(stored) - 1)] if len(stored) else spot
-        if len(order) and not np.array_equal(stored[token_row], clip_id[order]):
-            raise IndexCorrupt(
-                f"The index at {self.directory} lacks the tokens of some clips. Delete the folder "
-                "and index again."
-            )
-        names = ("number", "start_s", "end_s", "n_frames")
-        clips = ClipTable(
-            clip_id=clip_id[order],
-            video=video[order],
-            **{name: table[name].to_numpy()[order] for name in names},
-        )
-        recall = _fixed(table["recall"], self.meta.recall_dim)[order]
-        version = head.version(self.meta)
-        return Snapshot(version, videos, clips, recall, token_row.astype(np.int64), None)
-
-    def _dataset(self, table: str) -> Any:
-        if table not in self._datasets:
-            version = getattr(self._head, table)
-            path = table_path(self.directory, table)
-            if not Path(path).is_dir():
-                raise IndexNotFound(f"{path} is gone. Index again: finecut index FOLDER")
-            self._datasets[table] = load_lance().dataset(path, version=version)
-        return self._datasets[table]
+    def _tables(self) -> TableReader:
+        """The tables of this snapshot, for what the cache does not hold."""
+        if self._reader is None:
+            self._reader = TableReader(self.directory, self.meta, self._head)
+            self._reader.clips, self._reader.token_row = self.clips, self._snapshot.token_row
+        return self._reader
 
     # -- facts ---------------------------------------------------------------------------------
 
@@ -330,10 +256,12 @@ class Index:
         )
 
 
-def _fixed(column: Any, dim: int) -> NDArray[np.float32]:
-    """A fixed-size-list column as [N, dim]."""
-    parts = [chunk.flatten().to_numpy().reshape(-1, dim) for chunk in column.chunks]
-    return np.concatenate(parts) if parts else np.zeros((0, dim), np.float32)
+def _uncached(reader: TableReader) -> Snapshot:
+    """A snapshot in this process's own memory, where no cache can be kept."""
+    recall = reader.recall(0, len(reader.clips))
+    return Snapshot(
+        reader.version, reader.videos, reader.clips, reader.token_row, recall, tokens=None
+    )
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -234,14 +234,17 @@ def tokens_to_arrow(clips: Sequence[EncodedClip], meta: IndexMeta) -> pa.Table:
     return pa.table(columns, schema=tokens_schema(meta))
 
 
-def ragged_numpy(column: Any, tail: tuple[int, ...]) -> np.ndarray:
-    """Every entry of a list column on end: [T, *tail], a view of Arrow's memory where it can be."""
-    array = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    if hasattr(array, "chunks"):  # combine_chunks of an empty column keeps the chunks
-        array = array.chunk(0) if array.num_chunks else None
-    if array is None or len(array) == 0:
+def ragged_numpy(column: Any, tail: tuple[int, ...], *, fixed: bool = False) -> np.ndarray:
+    """Every entry of a list column on end, [T, *tail], without a copy where Arrow allows.
+
+    ``fixed``: the column's own lists are the tail, [N, *tail].
+    """
+    parts = []
+    for chunk in column.chunks:
+        flat = chunk.flatten()
+        if tail and not fixed:
+            flat = flat.flatten()
+        parts.append(flat.to_numpy(zero_copy_only=False).reshape(-1, *tail))
+    if not parts:
         return np.zeros((0, *tail), np.float32)
-    flat = array.flatten()
-    for _ in tail[:1]:
-        flat = flat.flatten()
-    return flat.to_numpy(zero_copy_only=False).reshape(-1, *tail)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
