@@ -222,5 +222,5 @@ def test_a_file_of_other_content(hub: Hub):
 
 def test_no_hub_at_all(hub: Hub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(BundleError, match="cannot be fetched: .* Check the connection"):
+    with pytest.raises(BundleError, match=r"cannot be fetched: .* Check the connection"):
         pull("hf:org/colors")

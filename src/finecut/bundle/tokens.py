@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from finecut.bundle.manifest import Text
 
 MAX_QUERY_CHARS = 2000  # far beyond any sentence; past it the input is a document or an attack
+_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,13 @@ def clean_query(query: object) -> str:
             f"The query has {len(query)} characters, expected at most {MAX_QUERY_CHARS}: "
             "a sentence that describes a moment."
         )
-    # "C" are control, format, surrogate and unassigned characters: none of them is a word.
-    plain = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in query)
+    # "C" are control, format, surrogate and unassigned characters: none of them is a word. The two
+    # joiners belong to the spelling of several languages.
+    plain = "".join(
+        " " if unicodedata.category(c)[0] == "C" and c not in _JOINERS else c for c in query
+    )
     plain = " ".join(plain.split())
-    if not plain:
+    if not plain.strip(_JOINERS):
         raise UsageError("The query is empty; describe what to look for in a sentence.")
     return plain
 
