@@ -13,6 +13,10 @@ def read_json(path: Path) -> Any:
         return json.load(file)
 
 
+CHECKED: dict[str, int] = {}
+"""Entries checked in this run, by account; the run ends by printing the sum."""
+
+
 class Account:
     """Counts the entries of one file: each must be used, and nothing may be left over."""
 
@@ -31,4 +35,5 @@ class Account:
             f"{self.name}: {len(self.open)} of {self.total} entries are not checked: "
             f"{sorted(self.open)[:12]}"
         )
+        CHECKED[self.name] = CHECKED.get(self.name, 0) + self.total
         return self.total

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from .account import CHECKED
+
 
 @pytest.fixture(scope="session")
 def golden(request: pytest.FixtureRequest) -> Path:
@@ -30,3 +32,10 @@ def golden(request: pytest.FixtureRequest) -> Path:
     if not root.is_dir():
         pytest.fail(f"{root} is missing: a missing golden is a failure, not a skip")
     return root
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if CHECKED:
+        terminalreporter.write_line(
+            f"golden: {sum(CHECKED.values())} entries in {len(CHECKED)} accounts checked"
+        )
