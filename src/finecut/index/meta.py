@@ -85,6 +85,7 @@ class Head:
     n_clips: int
     n_frames: int
     video_s: float  # seconds of indexed video
+    indexed_rows: int = 0  # clips inside Lance's vector index; 0 without one
 
     def version(self, meta: IndexMeta) -> str:
         """Text that changes whenever the content of the index does."""

@@ -13,15 +13,17 @@ import numpy as np
 from finecut.errors import IndexCorrupt, ShapeError, UsageError
 from finecut.index.cache import Cache, Snapshot
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
+from finecut.index.nearest import nearest_rows
 from finecut.index.recall import top_rows
 from finecut.index.rows import ClipTable, StoredTokens, Strip, VideoRow
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
-from finecut.index.tables import TABLES, table_path
+from finecut.index.tables import CLIPS, TABLES, table_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXACT_ROWS = 200_000  # up to here a blocked product over the gallery is exact and quick enough
+FEW_QUERIES = 16  # at most so many at once use the vector index: one product serves more better
 OPEN_TRIES = 5  # a writer may commit and tidy between two reads of ours
 
 
@@ -132,8 +134,34 @@ class Index:
             raise ShapeError("`query` must be finite numbers.")
         if k < 1:
             raise UsageError(f"`k` must be at least 1, got {k}.")
-        rows, scores = top_rows(queries, self.recall_matrix(), k, allowed)
+        n_searched = len(self.clips) if allowed is None else int(np.count_nonzero(allowed))
+        found = None
+        if n_searched > EXACT_ROWS and len(queries) <= FEW_QUERIES and self._head.indexed_rows:
+            found = self._approximate(queries, min(k, n_searched), allowed)
+        rows, scores = found or top_rows(queries, self.recall_matrix(), k, allowed)
         return (rows[0], scores[0]) if np.ndim(query) == 1 else (rows, scores)
+
+    def _approximate(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+        if allowed is not None and allowed.shape != (len(self.clips),):
+            raise ShapeError(
+                f"`allowed` must hold one entry per clip ({len(self.clips)}), got {allowed.shape}."
+            )
+        answers = []
+        for query in queries:
+            answer = nearest_rows(
+                self._tables().dataset(CLIPS),
+                query,
+                k,
+                clip_id=self.clips.clip_id,
+                gallery=self.recall_matrix(),
+                allowed=allowed,
+            )
+            if answer is None:
+                return None
+            answers.append(answer)
+        return np.stack([rows for rows, _ in answers]), np.stack([scores for _, scores in answers])
 
     # -- stage 2 -------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexCorrupt, IndexMismatch, UsageError
+from finecut.index import nearest
 from finecut.index.lock import FileLock
 from finecut.index.meta import (
     HEAD_FILE,
@@ -286,7 +287,8 @@ class IndexWriter:
         return max(len(table.get_fragments()) for table in self._tables.values())
 
     def compact(self) -> bool:
-        """Join small files where enough have piled up, and drop versions nobody reads any more."""
+        """Join small files where enough have piled up, see to the vector index, and drop versions
+        nobody reads any more."""
         joined = False
         for name, table in self._tables.items():
             rows = FRAGMENT_ROWS[name]
@@ -295,11 +297,12 @@ class IndexWriter:
                 table.optimize.compact_files(target_rows_per_fragment=rows, num_threads=1)
                 table.checkout_latest()
                 joined = True
-        if joined:
+        tended = nearest.tend(self._tables[CLIPS], self.meta.recall_dim)
+        if joined or tended:
             self._write_head()
         for table in self._tables.values():
             table.cleanup_old_versions(older_than=timedelta(seconds=KEEP_VERSIONS_S))
-        return joined
+        return joined or tended
 
     def dataset(self, table: str) -> Any:
         """The Lance dataset of one table, at the version this writer sees."""
@@ -325,6 +328,9 @@ class IndexWriter:
             n_clips=sum(row.n_clips for row in done),
             n_frames=sum(row.n_frames for row in done),
             video_s=float(sum(row.duration_s for row in done)),
+            indexed_rows=nearest.covered(self._tables[CLIPS])
+            if clips != self.head.clips
+            else self.head.indexed_rows,
         )
         write_json(self.directory / HEAD_FILE, self.head)
 
