@@ -30,7 +30,8 @@ class _Running:
         self.id = uuid.uuid4().hex[:16]
         self.roots, self.force = list(roots), force
         self.state: JobState = "running"
-        self.started_at, self.finished_at = time.time(), None
+        self.started_at = time.time()
+        self.finished_at: float | None = None
         self.event: Any = None
         self.error: str | None = None
         self.report: dict[str, Any] | None = None

@@ -135,8 +135,10 @@ def install(app: FastAPI) -> None:
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         # FastAPI reports whatever goes wrong while it reads a body as a 400: say what it was.
         cause = error.__cause__
-        if not isinstance(error, HTTPException) or isinstance(cause, Refused):
-            return answer(cause or error, request.url.path)
+        if isinstance(cause, Refused):
+            return answer(cause, request.url.path)
+        if not isinstance(error, HTTPException):
+            return answer(error, request.url.path)
         detail = str(error.detail)
         if error.status_code == 404:
             detail = f"There is nothing at {request.url.path}; /openapi.json lists what there is."

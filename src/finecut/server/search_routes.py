@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Query, UploadFile
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/api/v1", tags=["search"])
 
-EXAMPLES = {200: {"content": {"application/json": {"example": SEARCH_EXAMPLE}}}}
+EXAMPLES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": SEARCH_EXAMPLE}}}}
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def result_of(snapshot: Snapshot, moment: Moment) -> Result:
 def video_item(snapshot: Snapshot, video: VideoRow) -> VideoItem:
     """A row of the video table."""
     done = video.status == "done"
-    rows = snapshot.clip_rows(video.video_id) if done else ()
+    rows = snapshot.clip_rows(video.video_id) if done else np.zeros(0, np.int64)
     first = shown_path(video.paths[0]) if video.paths else ""
     return VideoItem(
         video_id=video.video_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path, PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as PathParameter
@@ -25,8 +25,8 @@ VideoId = Annotated[
 ]
 Seconds = Annotated[float, Query(ge=0, le=10**7, description="seconds from the start")]
 
-JPEG = {200: {"content": {"image/jpeg": {}}}}
-VIDEO = {200: {"content": {"video/*": {}}}}
+JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+VIDEO: dict[int | str, dict[str, Any]] = {200: {"content": {"video/*": {}}}}
 # A video's id is its content, so a picture of it never changes. Only this caller may keep it.
 KEEP = "private, max-age=86400, immutable"
 MAX_SIDE = 1920

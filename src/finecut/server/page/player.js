@@ -295,6 +295,7 @@ export class Player {
       : `This browser cannot play ${codecName(this.#result.codec)} in this file.`;
     this.note.textContent = `${why} Its frames are shown instead: move along the time line.`;
     this.note.hidden = false;
+    if (this.dialog.open) this.timeline.node.focus({ preventScroll: true }); // a hidden video holds no keys
     this.#showFrame(time);
   }
 
