@@ -287,6 +287,18 @@ def test_every_kind_of_bundle_searches(tmp_path: Path, options: dict):
     assert all(0 <= m.confidence <= 1 for m in results)
 
 
+def test_a_cross_reranker_says_which_frame_counts(tmp_path: Path):
+    made = Bundle.load(make_color_bundle(tmp_path / "bundle", rerank="cross"))
+    videos = {"a.mp4": [["blue", "white", "blue"], ["gray"] * 2], "b.mp4": [["red"]]}
+    searcher = Searcher.open(make_library(tmp_path, videos, made), bundle=made)
+    best = searcher.search("white")[0]
+    assert best.best_s == 1.0 and best.evidence is not None
+    assert best.evidence.frame_relevance.argmax() == 1
+    assert 0 <= best.evidence.frame_relevance.min() <= best.evidence.frame_relevance.max() <= 1
+    bare = make_library(tmp_path / "bare", videos, made, levels="video")
+    assert Searcher.open(bare, bundle=made).search("gray")[0].rerank_score is None
+
+
 def test_an_empty_index(bundle: Bundle, tmp_path: Path):
     searcher = Searcher.open(make_library(tmp_path, {}, bundle), bundle=bundle)
     results = searcher.search("red")

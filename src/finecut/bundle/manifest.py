@@ -120,7 +120,9 @@ LateInput = Literal[
 class Rerank(_Strict):
     """`rerank.onnx`: scores K candidates of one query; padded frames have frame_mask False.
 
-    late: inputs are the small arrays above; outputs score [K] and frame_relevance [K,F].
+    late: inputs are the small arrays above; outputs score [K] and frame_relevance [K,F]: how much
+    each frame counts within its candidate, at least 0 (the search compares frames of different
+    clips by their cosine with the text, or for cross by this times the clip's score).
     cross: inputs are tokens: text_embeds [D] (word_embeds [W,D], word_mask [W] where the text side
     has words), frame_embeds [K,F,D], frame_mask [K,F]; the same outputs.
     """

@@ -43,33 +43,34 @@ def find_candidates(
     """The ``recall_k`` clips of the largest inner product with the query, re-ranked.
 
     Without re-ranking (not wanted, no such graph, or an index without the levels it needs) the
-    recall scores decide.
+    recall scores decide. Frame relevance is the cosine of text and frame, which one can compare
+    between clips; a cross re-ranker's own where it is what matches text and frames.
     """
     rows, recall_scores = index.recall(query.recall, recall_k, allowed)
     rows = np.asarray(rows, np.int64)
     recall_scores = np.asarray(recall_scores, np.float32)
+    graph = bundle.manifest.rerank if reranked else None
     scores: list[NDArray[np.float32]] = []
     times: list[NDArray[np.float64]] = []
     relevance: list[NDArray[np.float32]] = []
     for start in range(0, len(rows), BLOCK):
         block = slice(start, start + BLOCK)
         tokens = index.tokens(rows[block])
-        if reranked and bundle.manifest.rerank and not lacking(bundle.manifest, tokens):
+        if graph and lacking(bundle.manifest, tokens):
+            graph = None
+        if graph:
             found, frames = rerank(bundle, query, recall_scores[block], tokens)
             scores.append(found)
-        else:
+        if graph is None or graph.kind == "late":
             frames = plain_relevance(query, tokens)
         for place, mask in enumerate(tokens.frame_mask):
             times.append(tokens.times[place][mask])
             relevance.append(frames[place][mask])
-    rerank_scores = np.concatenate(scores) if scores else None
-    order = np.arange(len(rows))
-    if rerank_scores is not None:
-        order = np.argsort(-rerank_scores, kind="stable")
-        rerank_scores = rerank_scores[order]
-    rows, recall_scores = rows[order], recall_scores[order]
-    relevance = one_scale(relevance)
-    final = recall_scores if rerank_scores is None else rerank_scores
+    final = np.concatenate(scores) if scores else recall_scores
+    cross = graph is not None and graph.kind == "cross"
+    relevance = scaled_weights(relevance, final) if cross else one_scale(relevance)
+    order = np.argsort(-final, kind="stable") if scores else np.arange(len(rows))
+    rows, recall_scores, final = rows[order], recall_scores[order], final[order]
     clips = index.clips
     hits = [
         ClipHit(
@@ -84,14 +85,37 @@ def find_candidates(
         )
         for row, score, place in zip(rows.tolist(), final.tolist(), order.tolist(), strict=True)
     ]
-    return Candidates(rows, recall_scores, rerank_scores, hits)
+    return Candidates(rows, recall_scores, final if scores else None, hits)
 
 
 def plain_relevance(query: TextTokens, tokens: StoredTokens) -> NDArray[np.float32]:
-    """Text . frame cosines [K, F] where no re-ranker says more; alike where no frame is stored."""
+    """Text . frame cosines [K, F]: one scale for all clips; alike where no frame is stored."""
     if tokens.frames is None:
         return np.ones(tokens.frame_mask.shape, np.float32)
     return token_sims(tokens.frames, tokens.frame_scale, tokens.frame_mask, query.text)
+
+
+def scaled_weights(
+    weights: list[NDArray[np.float32]], scores: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """Weights of frames within their clips, made comparable by how good each clip is, in [0, 1].
+
+    A cross re-ranker looks at one clip at a time: its frame relevance says which frame of the clip
+    matters, not whether the clip does.
+
+    >>> weights = [np.array([0.25, 0.5]), np.array([0.5, 0.5])]
+    >>> [part.tolist() for part in scaled_weights(weights, np.array([3.0, 1.0]))]
+    [[0.5, 1.0], [0.0, 0.0]]
+    """
+    spread = float(np.ptp(scores)) if len(scores) else 0.0
+    level = np.ones(len(scores)) if spread <= 1e-9 else (scores - scores.min()) / spread
+    made = []
+    for part, height in zip(weights, level.tolist(), strict=True):
+        shown = np.maximum(part, 0.0)
+        most = float(shown.max())
+        shape = np.ones_like(shown) if most <= 1e-9 else shown / most
+        made.append((height * shape).astype(np.float32))
+    return made
 
 
 def one_scale(relevance: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
