@@ -24,6 +24,7 @@ from finecut.learn.methods.eercf import EERCF, EercfConfig
 from finecut.learn.methods.protocol import TextTokens, VideoTokens
 from finecut.learn.methods.zero_shot import ZeroShot
 from finecut.learn.preprocess import normalise
+from finecut.search.engine import Searcher
 
 from .tiny_models import COLOURS, TINY_MODELS, colour_clip, recall_at_1, trained
 
@@ -185,8 +186,10 @@ def test_trained_exported_indexed_and_searched(name: str, videos: Path, tmp_path
     assert report["method"].split("-")[0] == name.split("-")[0]
     finecut("index", videos, "--index", index, "--bundle", bundle)
     reranks = Bundle.load(bundle).manifest.rerank is not None
+    answer = json.loads(finecut("search", "a red screen", "--index", index, "--json"))
+    assert Path(answer["results"][0]["video"]).stem == "red"
+    searcher = Searcher.open(index)
     for colour in COLOURS:
-        answer = json.loads(finecut("search", f"a {colour} screen", "--index", index, "--json"))
-        best = answer["results"][0]
-        assert Path(best["video"]).stem == colour
-        assert (best["rerank_score"] is not None) == reranks
+        best = searcher.search(f"a {colour} screen")[0]
+        assert Path(best.video).stem == colour
+        assert (best.rerank_score is not None) == reranks

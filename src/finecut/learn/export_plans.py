@@ -28,7 +28,6 @@ from finecut.learn.methods.clip4clip import CLIP4Clip
 from finecut.learn.methods.eercf import EERCF
 from finecut.learn.methods.on_clip import LaffOnClip, TacoOnClip
 from finecut.learn.methods.zero_shot import ZeroShot
-from finecut.learn.onnx_graph import OnnxLstm
 from finecut.learn.preprocess import CLIP_MEAN, CLIP_STD
 
 RERANK_SHAPES = {  # letters of each input's axes; a number is that very size
@@ -93,8 +92,6 @@ def plan_for(model: nn.Module) -> Plan:
 
 def plan_clip4clip(model: CLIP4Clip) -> Plan:
     model = copy.deepcopy(model).float().eval()
-    if model.config.head == "seqLSTM":
-        model.lstm_visual = OnnxLstm(model.lstm_visual)
     tight = model.config.head == "tightTransf"
     return Plan(
         method=f"clip4clip-{model.config.head}",

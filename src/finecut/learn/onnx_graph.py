@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 import warnings
@@ -31,68 +32,24 @@ def to_onnx(
         outputs: names of what ``forward`` returns.
         axes: the free axes; an axis that stays out is fixed to the example's size.
 
-    Raises:
-        MissingDependency: onnx and onnxscript are not installed.
+    torch's older, tracing exporter is used on purpose: for these graphs it is some ten times
+    faster than the newer one, keeps an LSTM whole for any number of frames, and needs no further
+    package. What tracing would get wrong (a size taken as a constant) the parity gate sees.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  (torch's exporter needs it and fails late without it)
-    except ImportError as error:
-        raise MissingDependency(
-            f"Export needs the package {error.name}: pip install 'finecut[learn]'."
-        ) from error
-    free = {
-        name: {axis: torch.export.Dim.DYNAMIC for axis in axes.get(name, {})} for name in example
-    }
-    with warnings.catch_warnings(), torch.no_grad(), _Quiet():
-        warnings.simplefilter("ignore")  # about torch's own internals
-        program = torch.onnx.export(
+    target = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the tracer, about sizes taken as constants
+        torch.onnx.export(
             module.eval(),
             tuple(example.values()),
+            target,
             input_names=list(example),
             output_names=outputs,
-            dynamic_shapes=free,
+            dynamic_axes={name: dict(free) for name, free in axes.items()},
             opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
+            dynamo=False,
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "graph.onnx"
-        program.save(str(path), external_data=False)  # type: ignore[union-attr]
-        model = onnx.load(path)
-    _name_axes(model, axes)
-    return model.SerializeToString()
-
-
-class _Quiet:
-    """Keeps torch's exporter from announcing which optional packages it did not find."""
-
-    def __enter__(self) -> None:
-        self._log = logging.getLogger("torch.onnx")
-        self._level = self._log.level
-        self._log.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: Any) -> None:
-        self._log.setLevel(self._level)
-
-
-def _name_axes(model: Any, axes: Axes) -> None:
-    """Put letters where the exporter put s41: readers see [N, F, 32, 32, 3]."""
-    letters: dict[str, str] = {}
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        for axis, letter in axes.get(value.name, {}).items():
-            letters[dims[axis].dim_param] = letter
-    for value in (*model.graph.input, *model.graph.output):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in letters:
-                dim.dim_param = letters[dim.dim_param]
-    del model.graph.value_info[:]  # its shapes use the old names; the runtime infers its own
-
-
-def run_onnx(data: bytes, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """One run on the CPU; outputs by name."""
-    return session(data)(feeds)
+    return target.getvalue()
 
 
 def session(data: bytes) -> Any:
@@ -166,38 +123,3 @@ def quantize_int8(data: bytes) -> bytes:
         finally:
             logging.getLogger().setLevel(level)
         return target.read_bytes()
-
-
-class OnnxLstm(nn.Module):
-    """``nn.LSTM`` (one layer, batch first) as ONNX's own operator, for any number of steps.
-
-    torch's exporter would unroll it to the length of the example.
-    """
-
-    def __init__(self, lstm: nn.LSTM) -> None:
-        super().__init__()
-        self.torch_form = lstm  # what the ONNX form is compared with
-        self.hidden = lstm.hidden_size
-        weights = {name: _onnx_gates(p.detach()) for name, p in lstm.named_parameters()}
-        self.w = nn.Parameter(weights["weight_ih_l0"][None])
-        self.r = nn.Parameter(weights["weight_hh_l0"][None])
-        self.b = nn.Parameter(torch.cat([weights["bias_ih_l0"], weights["bias_hh_l0"]])[None])
-
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        if not torch.compiler.is_exporting():
-            return self.torch_form(x)[0], None
-        batch, steps = x.shape[:2]
-        out = torch.onnx.ops.symbolic(
-            "LSTM",
-            (x.transpose(0, 1), self.w, self.r, self.b),
-            {"hidden_size": self.hidden},
-            dtype=x.dtype,
-            shape=[steps, 1, batch, self.hidden],
-        )
-        return out[:, 0].transpose(0, 1), None
-
-
-def _onnx_gates(weight: Tensor) -> Tensor:
-    """torch orders the gates input, forget, cell, output; ONNX input, output, forget, cell."""
-    i, f, g, o = weight.chunk(4, dim=0)
-    return torch.cat([i, o, f, g], dim=0)
