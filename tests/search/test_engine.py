@@ -132,7 +132,7 @@ def test_filters_narrow_the_gallery(searcher: Searcher):
         ({"k": 1001}, "k must be a whole number, 1 to 1000, got 1001"),
         ({"k": True}, "k must be a whole number"),
         ({"k": 2.5}, "k must be a whole number"),
-        ({"recall_k": 0}, "recall_k must be a whole number, 1 or more, got 0"),
+        ({"recall_k": 0}, "recall_k must be a whole number, 1 to 100000, got 0"),
     ],
 )
 def test_numbers_out_of_range(searcher: Searcher, options: dict, message: str):
@@ -208,6 +208,24 @@ def test_a_vanished_file_is_no_answer(bundle: Bundle, tmp_path: Path):
     assert names(searcher.search("red", k=2)) == ["one.mp4", "two.mp4"]
     (tmp_path / "media" / "one.mp4").unlink()
     assert names(searcher.search("red", k=2, recall_k=1)) == ["two.mp4", "x.mp4"]
+
+
+def test_a_drive_that_is_gone_is_not_searched_to_the_end(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    videos = {f"{i}.mp4": [["red"]] for i in range(70)}
+    searcher = Searcher.open(make_library(tmp_path, videos, bundle), bundle=bundle)
+    shutil.rmtree(tmp_path / "media")
+    asked: list[int] = []
+    real = Index.recall
+
+    def counted(self, query, k, allowed=None):
+        asked.append(k)
+        return real(self, query, k, allowed)
+
+    monkeypatch.setattr(Index, "recall", counted)
+    assert list(searcher.search("red", k=1, recall_k=1)) == []
+    assert asked == [1, 4, 16, 64]
 
 
 def test_a_refresh_moves_on(bundle: Bundle, tmp_path: Path):

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_K = 1000
-_GROW = 4  # when the candidates give too few moments, this many times more are asked for
+MAX_RECALL_K = 100_000
+# When the candidates give too few moments, four times as many are asked for, three times over: a
+# drive that is not mounted must not make a search read the whole index.
+_GROW, _ROUNDS = 4, 3
+_MASKS = 16  # filters remembered for one version of the index
 
 
 class _Snapshot:
@@ -36,6 +40,17 @@ class _Snapshot:
     def __init__(self, index: Index, bundle: Bundle) -> None:
         self.index = index
         self.confidence = Confidence(bundle, index)
+        self._masks: dict[Filters, NDArray[np.bool_] | None] = {}
+
+    def mask(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """[G] bool of the clips the filters allow; None where that is all of them."""
+        if filters.empty:
+            return None
+        if filters not in self._masks:
+            made = filters.mask(self.index.videos, self.index.clips)
+            kept = list(self._masks.items())[-_MASKS + 1 :]
+            self._masks = {**dict(kept), filters: None if made.all() else made}
+        return self._masks[filters]
 
 
 class Searcher:
@@ -124,7 +139,7 @@ class Searcher:
             query: a sentence; or an image: encoded bytes, a PIL image, or uint8
                 [height, width, 3] RGB.
             k: moments wanted, 1 to 1000.
-            recall_k: clips that stage 1 hands to the re-ranker, at least 1.
+            recall_k: clips that stage 1 hands to the re-ranker, 1 to 100,000.
             filters: which videos may be answered.
             rerank: False leaves stage 1's order.
             evidence: whether moments carry frame and patch relevance.
@@ -212,20 +227,19 @@ class Searcher:
         begun: float,
     ) -> Results:
         index = snapshot.index
-        allowed = _allowed(index, filters, asked)
+        allowed = _allowed(snapshot, filters, asked)
         gallery = len(index.clips) if allowed is None else int(allowed.sum())
         there = _Present(index)
-        wanted = max(recall_k, k)
+        wanted, rounds = max(recall_k, k), 0
         while True:
             found = find_candidates(
                 self.bundle, index, asked.tokens, wanted, allowed=allowed, reranked=rerank
             )
-            spans = [span for span in find_moments(found.hits) if there.path(span.hits[0].video)]
+            spans = there.first(find_moments(found.hits), k)
             # Merged clips and vanished files can leave too few: look further down.
-            if len(spans) >= k or wanted >= gallery:
+            if len(spans) >= k or wanted >= gallery or rounds >= _ROUNDS:
                 break
-            wanted *= _GROW
-        spans = spans[:k]
+            wanted, rounds = wanted * _GROW, rounds + 1
         sure = snapshot.confidence.of(asked, found, spans, gallery)
         why = evidence_of(index, asked.tokens, spans) if evidence else [None] * len(spans)
         moments = [
@@ -278,24 +292,34 @@ class _Present:
             self._known[video] = self._videos[video].present_path()
         return self._known[video]
 
+    def first(self, spans: Sequence[Span], k: int) -> list[Span]:
+        """The first k moments of files that are there."""
+        kept: list[Span] = []
+        for span in spans:
+            if len(kept) == k:
+                break
+            if self.path(span.hits[0].video):
+                kept.append(span)
+        return kept
 
-def _allowed(index: Index, filters: Filters | None, asked: Asked) -> NDArray[np.bool_] | None:
-    plain = filters is None or filters.empty
-    if plain and asked.without is None:
-        return None
-    clips = index.clips
-    allowed = np.ones(len(clips), bool) if plain else filters.mask(index.videos, clips)
-    if asked.without is not None:
-        allowed[asked.without] = False
+
+def _allowed(
+    snapshot: _Snapshot, filters: Filters | None, asked: Asked
+) -> NDArray[np.bool_] | None:
+    allowed = None if filters is None else snapshot.mask(filters)
+    if asked.without is None:
+        return allowed
+    size = len(snapshot.index.clips)
+    allowed = np.ones(size, bool) if allowed is None else allowed.copy()
+    allowed[asked.without] = False
     return allowed
 
 
 def _check_numbers(k: int, recall_k: int) -> None:
-    for name, value, most in (("k", k, MAX_K), ("recall_k", recall_k, None)):
+    for name, value, most in (("k", k, MAX_K), ("recall_k", recall_k, MAX_RECALL_K)):
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < 1 or (most is not None and value > most):
-            limit = f"1 to {most}" if most else "1 or more"
-            raise UsageError(f"{name} must be a whole number, {limit}, got {value!r}.")
+        if not whole or not 1 <= value <= most:
+            raise UsageError(f"{name} must be a whole number, 1 to {most}, got {value!r}.")
 
 
 def _check_fingerprint(index: Index, bundle: Bundle) -> None:
