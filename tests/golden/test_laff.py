@@ -88,7 +88,7 @@ def check_multihead(case: Case) -> None:
         chunks = [x] * heads
     gain = case.meta.get("global_weight", 0.0) if "withave" in case.name else 0.0
     if case.meta.get("l2norm_each_head"):
-        chunks = [c / (c.norm(dim=-1, keepdim=True) + laff.NORM_EPS) for c in chunks]
+        chunks = [laff.unit(c) for c in chunks]
     outs, weights = [], []
     for i, chunk in enumerate(chunks):
         y, w = laff_variants.attention_pool(

@@ -31,12 +31,11 @@ from torch import Tensor, nn
 from finecut.errors import ShapeError, UsageError
 from finecut.learn.encoders.text_features import GRUText
 from finecut.learn.losses import hardest_negative_triplet
-from finecut.learn.methods.blocks import gate_weights, masked_mean
+from finecut.learn.methods.blocks import gate_weights, masked_mean, unit
 from finecut.learn.methods.laff_variants import VARIANTS
 from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
 
 RELEVANCE_TEMPERATURE = 0.05  # of cosines; only for showing which frames match
-NORM_EPS = 1e-14  # authors' code; added to the length, so a zero vector stays zero
 
 Fusion = Literal["attention", "mean", "concat", "mhsa", "mhsa_projection_free"]
 
@@ -96,11 +95,6 @@ class LaffConfig:
                 )
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Vectors divided by their length along the last axis; zero stays zero."""
-    return vectors / (vectors.norm(dim=-1, keepdim=True) + NORM_EPS)
-
-
 class Transform(nn.Module):
     """One feature, d channels -> D: Linear, tanh, dropout, and batch norm where configured."""
 
@@ -150,16 +144,8 @@ class AttentionFusion(nn.Module):
         """
         chunks = features.unflatten(-1, (self.heads, -1))  # [B, K, H, D/H]
         logits = torch.einsum("bkhd,hd->bhk", chunks, self.weight) + self.bias[:, None]
-        weights = masked_softmax(logits, None if mask is None else mask[:, None])  # [B, H, K]
+        weights = gate_weights(logits, 1.0, None if mask is None else mask[:, None])  # [B, H, K]
         return unit(torch.einsum("bhk,bkhd->bhd", weights, chunks)), weights
-
-
-def masked_softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over the last axis among real entries; a row without any is all 0."""
-    if mask is None:
-        return logits.softmax(dim=-1)
-    weights = logits.masked_fill(~mask, -torch.inf).softmax(dim=-1)
-    return torch.where(mask, weights, torch.zeros_like(weights))
 
 
 class Side(nn.Module):

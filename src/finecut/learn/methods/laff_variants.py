@@ -12,11 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-NORM_EPS = 1e-14  # authors' code
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / (vectors.norm(dim=-1, keepdim=True) + NORM_EPS)
+from finecut.learn.methods.blocks import unit
 
 
 def _uniform_weights(features: Tensor, heads: int) -> Tensor:
@@ -33,7 +29,7 @@ class MeanFusion(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         fused = features.mean(dim=1).unflatten(-1, (self.heads, -1))  # [B, H, D/H]
-        return _unit(fused), _uniform_weights(features, self.heads)
+        return unit(fused), _uniform_weights(features, self.heads)
 
 
 class SingleSpace(nn.Module):
@@ -43,7 +39,7 @@ class SingleSpace(nn.Module):
         super().__init__()
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return _unit(features), _uniform_weights(features, 1)
+        return unit(features), _uniform_weights(features, 1)
 
 
 class ProjectionFreeMHSA(nn.Module):
@@ -72,7 +68,7 @@ class ProjectionFreeMHSA(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         heads, weights = self.attend(features)
-        return _unit(heads), weights
+        return unit(heads), weights
 
 
 class MHSA(nn.Module):
@@ -104,7 +100,7 @@ class MHSA(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         vector, weights = self.attend(features)
-        return _unit(vector)[:, None], weights[:, None]
+        return unit(vector)[:, None], weights[:, None]
 
 
 def attention_pool(
@@ -129,7 +125,7 @@ def attention_pool(
     """
     scored = features * features.mean(dim=1, keepdim=True) if gate_by_mean else features
     coefficients = (scored @ weight + bias).softmax(dim=-1) + mean_gain  # [B, K]
-    return _unit(torch.einsum("bk,bkd->bd", coefficients, features)), coefficients
+    return unit(torch.einsum("bk,bkd->bd", coefficients, features)), coefficients
 
 
 def mean_gain_at(epoch: int, decay_rate: float = 0.8) -> float:
