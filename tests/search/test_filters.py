@@ -69,6 +69,8 @@ def test_the_mask_is_over_clips(searcher: Searcher):
     [
         ({"min_duration_s": -1}, "min_duration_s must be a number of at least 0, got -1"),
         ({"min_duration_s": float("nan")}, "min_duration_s must be a number"),
+        ({"min_duration_s": float("inf")}, "min_duration_s must be a number"),
+        ({"recorded_after": 10**400}, "recorded_after must be a number"),
         ({"max_height": "720"}, "max_height must be a number"),
         ({"min_height": True}, "min_height must be a number"),
         ({"min_duration_s": 3, "max_duration_s": 2}, "min_duration_s = 3 and max_duration_s = 2"),

@@ -114,6 +114,7 @@ def test_an_ambiguous_name(bundle: Bundle, tmp_path: Path):
         ({"query": "x", "video": "a.mp4", "start_s": 2, "end_s": 2}, "0 <= start_s < end_s"),
         ({"query": "x", "video": "a.mp4", "start_s": -1, "end_s": 2}, "0 <= start_s < end_s"),
         ({"query": "x", "video": "a.mp4", "start_s": "1", "end_s": "2"}, "got '1' and '2'"),
+        ({"query": "x", "video": "a.mp4", "start_s": 0, "end_s": 10**400}, "0 <= start_s < end_s"),
         ('{"query": "x", "video": "a.mp4", "start_s": NaN, "end_s": 2}', "got nan and 2"),
         ('{"query": "x", "video": "a.mp4", "start_s": 0, "end_s": 1e999}', "got 0 and inf"),
         ('{"query": "' + "x" * 100_001 + '"}', "line 1 is over 100000 bytes long"),

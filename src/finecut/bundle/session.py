@@ -118,7 +118,7 @@ class Graph:
             values = self._session.run(self._names, dict(feeds))
         except Exception as error:  # as above
             raise BundleError(f"{self.where} fails when run: {_first_line(error)}") from error
-        return dict(zip(self._names, values, strict=True))
+        return {name: np.asarray(v) for name, v in zip(self._names, values, strict=True)}
 
     def check(self, values: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> None:
         """Refuse outputs of another shape than declared, and NaN or infinity.

@@ -58,10 +58,12 @@ def find_candidates(
         tokens = index.tokens(rows[block])
         if graph and lacking(bundle.manifest, tokens):
             graph = None
+        frames = None
         if graph:
-            found, frames = rerank(bundle, query, recall_scores[block], tokens)
+            found, weights = rerank(bundle, query, recall_scores[block], tokens)
             scores.append(found)
-        if graph is None or graph.kind == "late":
+            frames = weights if graph.kind == "cross" else None
+        if frames is None:
             frames = plain_relevance(query, tokens)
         for place, mask in enumerate(tokens.frame_mask):
             times.append(tokens.times[place][mask])

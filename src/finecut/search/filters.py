@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _MAX_GLOB = 1000
+_MAX_NUMBER = 1e15  # seconds or pixels: beyond it nothing is meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,11 @@ class Filters:
             if value is None:
                 continue
             real = isinstance(value, int | float) and not isinstance(value, bool)
-            if not real or not math.isfinite(value) or (value < 0 and "recorded" not in name):
+            if (
+                not real
+                or not -_MAX_NUMBER < value < _MAX_NUMBER
+                or (value < 0 and "recorded" not in name)
+            ):
                 raise UsageError(
                     f"The filter {name} must be a number of at least 0, got {value!r}."
                 )

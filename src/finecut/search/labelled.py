@@ -106,18 +106,27 @@ def _check(value: Any, where: str) -> LabelledQuery:
         clean_query(value["query"])
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
-    times = [value.get("start_s"), value.get("end_s")]
-    if times == [None, None]:
+    start, end = value.get("start_s"), value.get("end_s")
+    if start is None and end is None:
         return LabelledQuery(value["query"], value["video"], where=where)
-    good = all(
-        isinstance(t, int | float) and not isinstance(t, bool) and math.isfinite(t) for t in times
-    )
-    if not good or not 0 <= times[0] < times[1]:
+    start_s, end_s = _seconds(start), _seconds(end)
+    if start_s is None or end_s is None or not 0 <= start_s < end_s:
         raise UsageError(
             f"{where}: start_s and end_s must be seconds with 0 <= start_s < end_s, got "
-            f"{times[0]!r} and {times[1]!r}."
+            f"{start!r:.40} and {end!r:.40}."
         )
-    return LabelledQuery(value["query"], value["video"], float(times[0]), float(times[1]), where)
+    return LabelledQuery(value["query"], value["video"], start_s, end_s, where)
+
+
+def _seconds(value: Any) -> float | None:
+    """A finite number as float; None for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 class VideoNames:
