@@ -407,7 +407,7 @@ def test_narrow_screens_do_not_scroll_sideways(visit, width):
         return scrollWidth - clientWidth;
     }"""
     assert page.evaluate(inside) == 0
-    box = page.locator("#player video").bounding_box()
+    box = page.locator("#player .stage").bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= width
 
 

@@ -99,7 +99,7 @@ def test_a_server_without_an_index_makes_one(made, connect, tmp_path):
     assert bare.get("/").status_code == 200
     assert bare.get("/metrics").status_code == 200
     nothing = bare.post("/api/v1/index/jobs")
-    assert nothing.status_code == 422 and "--allow-root" in nothing.json()["detail"]
+    assert nothing.status_code == 422 and "--root" in nothing.json()["detail"]
 
     client = connect(index, bundle=made.bundle, roots=[made.videos])
     job = client.post("/api/v1/index/jobs").json()

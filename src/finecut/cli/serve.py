@@ -60,7 +60,7 @@ def serve(
 
     def listening(url: str) -> None:
         if as_json:
-            print_json({"url": url, "api": f"{url}api/v1", "docs": f"{url}docs"})
+            print_json({"url": url, "api": f"{url}api/v1", "openapi": f"{url}openapi.json"})
             sys.stdout.flush()
         else:
             out(f"finecut is at {url}  (Ctrl-C stops it)")

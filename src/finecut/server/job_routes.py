@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from finecut.server.jobs import known_roots
 from finecut.server.models import IndexInfo, Job, JobList, JobRequest
 from finecut.server.shown import shown_path
 from finecut.server.state import State, state_of
@@ -22,21 +21,20 @@ async def info(state: StateOf) -> IndexInfo:
 
     def work() -> IndexInfo:
         snapshot = state.library.snapshot()
-        videos = snapshot.index.videos
-        done = [row for row in videos if row.status == "done"]
+        done = snapshot.done
         manifest = snapshot.bundle.manifest
         return IndexInfo(
             path=shown_path(str(state.library.index_dir)),
             version=snapshot.version,
             n_videos=len(done),
-            n_failed=len(videos) - len(done),
+            n_failed=len(snapshot.index.videos) - len(done),
             n_clips=len(snapshot.index.clips),
             video_s=round(float(sum(row.duration_s for row in done)), 3),
             levels=snapshot.index.meta.levels,
             bundle=manifest.name,
             method=manifest.method,
             threshold=snapshot.threshold,
-            roots=[shown_path(str(root)) for root in known_roots(state.library)],
+            roots=[shown_path(str(root)) for root in snapshot.roots],
             job=state.jobs.running,
             max_k=state.settings.max_k,
             max_cut_s=state.settings.max_cut_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -96,13 +97,16 @@ class Jobs:
             IndexLocked: a job runs already.
             UsageError: a root this server may not read, or nothing to index.
         """
-        known = [str(root) for root in known_roots(self._library)]
-        chosen = [self._checked(root, known) for root in roots] or known
+        known = known_roots(self._library)
+        # A known folder that is gone (a disk that is not connected) must not stop the others.
+        chosen = [self._checked(root, known) for root in roots] or [
+            str(root) for root in known if root.is_dir()
+        ]
         chosen = chosen or [str(root) for root in self._allowed]
         if not chosen:
             raise UsageError(
                 "There is nothing to index: the index knows no folder yet. Run `finecut index "
-                "FOLDER` once, or start the server with --allow-root FOLDER."
+                "FOLDER` once, or start the server with --root FOLDER."
             )
         with self._lock:
             if any(job.state == "running" for job in self._jobs):
@@ -136,18 +140,18 @@ class Jobs:
                     return job
         raise NotFound(f"No index job with the id {job_id!r:.80}; jobs end with the server.")
 
-    def _checked(self, root: str, known: Sequence[str]) -> str:
+    def _checked(self, root: str, known: Sequence[Path]) -> str:
         path = Path(root)
         if "\0" in root or not path.is_absolute():
             raise UsageError(f"A root is an absolute path, got {root!r:.200}.")
-        path = path.resolve()
-        allowed = [*self._allowed, *(Path(name).resolve() for name in known)]
+        path = path.resolve()  # links and .. may not lead out
+        allowed = [*self._allowed, *(top.resolve() for top in known)]
         if not any(path == top or top in path.parents for top in allowed):
             raise UsageError(
                 f"This server may not index {root!r:.200}: it is in none of the folders the index "
-                "knows. Start it with --allow-root FOLDER, or run `finecut index FOLDER`."
+                "knows. Start it with --root FOLDER, or run `finecut index FOLDER`."
             )
-        return str(path)
+        return os.path.abspath(root)  # as it was named: the index keeps paths that way
 
     def _run(self, job: _Running) -> None:
         state: JobState = "failed"
@@ -188,13 +192,5 @@ class Jobs:
 
 
 def known_roots(library: Library) -> list[Path]:
-    """The folders whose videos the index holds, without those inside another of them."""
-    if library.meta() is None:
-        return []
-    videos = library.snapshot().index.videos
-    folders = sorted({Path(path).parent for row in videos for path in row.paths})
-    tops: list[Path] = []
-    for folder in folders:  # sorted: a folder comes before what is inside it
-        if not any(top == folder or top in folder.parents for top in tops):
-            tops.append(folder)
-    return tops
+    """The folders whose videos the index holds; none where there is no index yet."""
+    return [] if library.meta() is None else library.snapshot().roots

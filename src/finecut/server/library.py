@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finecut.errors import IndexNotFound, NotFound
+from finecut.errors import FinecutError, IndexNotFound, NotFound
 from finecut.index.meta import read_head, read_meta
 from finecut.index.store import Index
 from finecut.search.engine import Searcher
@@ -40,6 +40,21 @@ class Snapshot:
     @cached_property
     def _positions(self) -> dict[str, int]:
         return {row.video_id: number for number, row in enumerate(self.index.videos)}
+
+    @cached_property
+    def done(self) -> list[VideoRow]:
+        """The videos that are searched."""
+        return [row for row in self.index.videos if row.status == "done"]
+
+    @cached_property
+    def roots(self) -> list[Path]:
+        """The folders whose videos the index holds, without those inside another of them."""
+        folders = {Path(path).parent for row in self.index.videos for path in row.paths}
+        tops: list[Path] = []
+        for folder in sorted(folders):  # a folder comes before what is inside it
+            if not any(top == folder or top in folder.parents for top in tops[-1:]):
+                tops.append(folder)
+        return tops
 
     @property
     def bundle(self) -> Bundle:
@@ -155,6 +170,16 @@ class Library:
             return read_meta(self.index_dir)
         except IndexNotFound:
             return None
+
+    def warm_up(self) -> None:
+        """Load what a first search needs, so that the first person does not wait for it."""
+        try:
+            snapshot = self.snapshot()
+            snapshot.bundle.warm_up()
+            if len(snapshot.index.clips):
+                snapshot.searcher.search("a person", k=1, evidence=False)
+        except FinecutError as error:
+            log.info("not warmed up: %s", error)  # whoever asks is told the same
 
     def _newest(self, old: Snapshot | None) -> Snapshot:
         meta = read_meta(self.index_dir)

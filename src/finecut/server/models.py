@@ -153,7 +153,7 @@ class JobRequest(BaseModel):
         default=[],
         max_length=100,
         description="folders or files; empty: those the index knows. Others only where the "
-        "server was started with --allow-root",
+        "server was started with --root",
     )
     force: bool = Field(default=False, description="index unchanged videos again, too")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def serve(
             f"Port {port} of {host} cannot be listened on: {error.strerror}. "
             "Choose another with --port, or --port 0 for a free one."
         ) from error
+    warm = threading.Thread(target=app.state.finecut.library.warm_up, daemon=True)
+    warm.start()
     if on_listening is not None:
         on_listening(page_url(host, listener.getsockname()[1]))
     config = uvicorn.Config(

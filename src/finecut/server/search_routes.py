@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/api/v1", tags=["search"])
 
-EXAMPLES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": SEARCH_EXAMPLE}}}}
+EXAMPLES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"example": SEARCH_EXAMPLE}}}
+}
 
 
 @dataclass(frozen=True)

@@ -50,12 +50,12 @@ async def metrics(state: StateOf) -> Response:
         telemetry = state.telemetry
         n_done = n_failed = n_clips = 0
         try:
-            index = state.library.snapshot().index
+            snapshot = state.library.snapshot()
         except FinecutError:
             pass  # /ready says why; an index of nothing has no sizes
         else:
-            n_done = sum(row.status == "done" for row in index.videos)
-            n_failed, n_clips = len(index.videos) - n_done, len(index.clips)
+            n_done, n_clips = len(snapshot.done), len(snapshot.index.clips)
+            n_failed = len(snapshot.index.videos) - n_done
         telemetry.videos.labels("done").set(n_done)
         telemetry.videos.labels("failed").set(n_failed)
         telemetry.clips.set(n_clips)

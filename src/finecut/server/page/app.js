@@ -2,11 +2,12 @@
 
 import * as api from "./api.js";
 import { byId, el, toast } from "./dom.js";
+import { asResult } from "./facts.js";
 import { count } from "./format.js";
 import { installKeys } from "./keys.js";
 import { Library } from "./library.js";
 import { askForToken } from "./login.js";
-import { Player, asResult } from "./player.js";
+import { Player } from "./player.js";
 import { momentKey, shelf, showNotice, showResults, showSkeletons } from "./results.js";
 import * as route from "./route.js";
 import { SearchBox } from "./searchbox.js";
@@ -98,6 +99,13 @@ async function run(ask) {
 function filtersForServer(ask) {
   const { path, ...others } = ask.filters;
   const glob = !path ? undefined : /[*?[]/.test(path) ? path : `*/*${path}*`;
+  // The server's end is exclusive; a person who says "until the 5th" means all of the 5th.
+  const until = new Date(`${others.recorded_before ?? ""}T12:00`);
+  if (!Number.isNaN(until.getTime())) {
+    until.setDate(until.getDate() + 1);
+    const two = (n) => String(n).padStart(2, "0");
+    others.recorded_before = `${until.getFullYear()}-${two(until.getMonth() + 1)}-${two(until.getDate())}`;
+  }
   return { ...ask, filters: { ...others, path: glob } };
 }
 

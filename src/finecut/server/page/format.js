@@ -41,5 +41,9 @@ export const pixels = (video) => (video.width ? `${video.width} × ${video.heigh
 const CODECS = { h264: "H.264", hevc: "H.265", vp9: "VP9", vp8: "VP8", av1: "AV1", mpeg4: "MPEG-4" };
 export const codecName = (codec) => CODECS[codec] ?? (codec || "unknown codec").toUpperCase();
 
+/** Where the frame shown at a time is, at most so many pixels wide and high. */
+export const frameUrl = (id, time_s, side) =>
+  `/api/v1/videos/${id}/frame?time_s=${Math.max(0, time_s).toFixed(3)}&max_side=${side}`;
+
 /** The folder part of a path, for a line under the name. */
 export const folder = (path) => path.replace(/[\\/][^\\/]*$/, "");

@@ -2,7 +2,8 @@
 
 import * as api from "./api.js";
 import { button, byId, copy, el, icon, toast } from "./dom.js";
-import { bytes, clock, codecName, percent, pixels, span } from "./format.js";
+import { factsOf } from "./facts.js";
+import { clock, codecName, frameUrl } from "./format.js";
 import { drawHeat } from "./heatmap.js";
 import { matchLabel, momentKey } from "./results.js";
 import { isAsking } from "./route.js";
@@ -158,7 +159,7 @@ export class Player {
     this.#frameTime = null;
     this.note.hidden = true;
     this.video.hidden = false;
-    this.video.poster = `${frameUrl(result, start)}&max_side=960`;
+    this.video.poster = frameUrl(result.video_id, start, 960);
     this.video.src = result.media_url;
     // Set at once, so that the first bytes asked for after the header are those of the moment.
     this.video.currentTime = start;
@@ -205,21 +206,8 @@ export class Player {
   async #facts(result) {
     const turn = this.#turn;
     this.details.replaceChildren();
-    try {
-      const video = await api.video(result.video_id);
-      if (turn !== this.#turn) return;
-      const rows = [
-        ["Length", span(video.duration_s)],
-        ["Picture", [pixels(video), video.fps ? `${Number(video.fps.toFixed(2))} fps` : ""].filter(Boolean).join(", ")],
-        ["Coding", `${codecName(video.codec)} in ${video.container.split(",")[0]}`],
-        ["Size", bytes(video.size_bytes)],
-        ["Date", new Date(1000 * (video.recorded_at ?? video.modified_at)).toLocaleDateString()],
-      ];
-      if (video.lost_frames) rows.push(["Damage", `${video.lost_frames} frames could not be decoded`]);
-      this.details.replaceChildren(...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
-    } catch {
-      this.details.replaceChildren(); // the moment itself plays or says why not
-    }
+    const video = await api.video(result.video_id).catch(() => null); // the player says what is wrong
+    if (video && turn === this.#turn) this.details.replaceChildren(...factsOf(video, result));
   }
 
   #listMoments() {
@@ -307,7 +295,7 @@ export class Player {
     this.still.hidden = false;
     this.legend.hidden = true;
     this.heat.hidden = true;
-    this.#setImage(`${frameUrl(this.#result, time)}&max_side=${FRAME_SIDE}`, () => {});
+    this.#setImage(frameUrl(this.#result.video_id, time, FRAME_SIDE), () => {});
   }
 
   #setImage(url, then) {
@@ -409,19 +397,3 @@ export class Player {
 }
 
 const overlap = (a, b) => a.start_s < b.end_s && b.start_s < a.end_s;
-
-function frameUrl(result, time) {
-  return `/api/v1/videos/${result.video_id}/frame?time_s=${Math.max(0, time).toFixed(3)}`;
-}
-
-/** A video without a search, as something the player can show. */
-export function asResult(video, time = 0) {
-  return {
-    video: video.paths[0], video_id: video.video_id, name: video.name, duration_s: video.duration_s,
-    width: video.width, height: video.height, codec: video.codec, start_s: time, end_s: video.duration_s,
-    best_s: time, strips: video.clips ?? [], media_url: video.media_url, evidence: null, match: null,
-  };
-}
-
-export const describe = (result) =>
-  result.match ? `${result.name}, ${clock(result.start_s)}, ${percent(result.confidence)}` : result.name;

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, copy, el, icon, toast } from "./dom.js";
-import { clock, codecName, count, folder, percent, pixels, span } from "./format.js";
+import { clock, codecName, count, folder, frameUrl, percent, pixels, span } from "./format.js";
 import { thumb, tilesOf } from "./thumb.js";
 import { Timeline, framesOf } from "./timeline.js";
 
@@ -153,6 +153,7 @@ export function shelf(list, info, open) {
   const cards = list.map((video) => {
     const picture = thumb(video.cover ? tilesOf([video.cover]) : [], {
       width: video.width, height: video.height, stamp: clock(video.duration_s),
+      sharp: video.cover ? frameUrl(video.video_id, (video.cover.start_s + video.cover.end_s) / 2, 640) : "",
     });
     return el("div", { className: "group" },
       el("button", { type: "button", className: "moment", "aria-label": `Open ${video.name}`, onclick: () => open(video) }, picture),

@@ -11,7 +11,7 @@ export function framesOf(results) {
     const ends = strips.map((strip) => strip.end_s);
     evidence.times.forEach((from, i) => {
       const clipEnd = Math.min(...ends.filter((end) => end > from), Infinity);
-      const next = evidence.times[i + 1] ?? Math.max(end_s, from);
+      const next = evidence.times[i + 1] ?? (Number.isFinite(clipEnd) ? clipEnd : Math.max(end_s, from));
       const to = Math.min(next, clipEnd);
       const relevance = evidence.frame_relevance[i];
       const known = frames.get(from);
