@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from finecut.search.calibration import Confidence
 from finecut.search.candidates import Candidates, find_candidates
 from finecut.search.evidence import evidence_of
 from finecut.search.filters import Filters
-from finecut.search.moments import Span, find_moments
+from finecut.search.moments import Span, each_moment
 from finecut.search.query import Asked, QueryEncoder, stored_moment
 from finecut.types import Moment, Results
 
@@ -235,7 +235,7 @@ class Searcher:
             found = find_candidates(
                 self.bundle, index, asked.tokens, wanted, allowed=allowed, reranked=rerank
             )
-            spans = there.first(find_moments(found.hits), k)
+            spans = there.first(each_moment(found.hits), k)
             # Merged clips and vanished files can leave too few: look further down.
             if len(spans) >= k or wanted >= gallery or rounds >= _ROUNDS:
                 break
@@ -292,7 +292,7 @@ class _Present:
             self._known[video] = self._videos[video].present_path()
         return self._known[video]
 
-    def first(self, spans: Sequence[Span], k: int) -> list[Span]:
+    def first(self, spans: Iterable[Span], k: int) -> list[Span]:
         """The first k moments of files that are there."""
         kept: list[Span] = []
         for span in spans:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +52,12 @@ class Span:
 
 
 def find_moments(hits: Sequence[ClipHit], k: int | None = None) -> list[Span]:
-    """Moments, best first; those of one video never overlap.
+    """The first k moments (None: all) of `each_moment`, best first."""
+    return list(islice(each_moment(hits), k))
+
+
+def each_moment(hits: Sequence[ClipHit]) -> Iterator[Span]:
+    """Moments, best first, made as they are asked for; those of one video never overlap.
 
     A clip starts a moment in the order of scores (equal scores: gallery order) and draws in the
     clips before and after it while they are candidates, unused, and nearly as good. The moment is
@@ -59,35 +65,30 @@ def find_moments(hits: Sequence[ClipHit], k: int | None = None) -> list[Span]:
 
     Args:
         hits: candidates of one query, in any order, each clip once.
-        k: moments to return at most.
     """
     order = sorted(hits, key=lambda hit: (-hit.score, hit.row))
     if not order:
-        return []
+        return
     typical = float(np.median([hit.score for hit in order]))
     poor = float(np.quantile(np.concatenate([hit.relevance for hit in order]), _POOR_QUANTILE))
     place = {(hit.video, hit.number): hit for hit in order}
     used: set[tuple[int, int]] = set()
-    spans: list[Span] = []
     for seed in order:
-        if k is not None and len(spans) >= k:
-            break
         if (seed.video, seed.number) in used:
             continue
-        needed = typical + MERGE_SHARE * (seed.score - typical)
+        needed = min(typical + MERGE_SHARE * (seed.score - typical), seed.score)
         run = [seed]
         for step in (-1, 1):
             number = seed.number + step
             while (
                 (near := place.get((seed.video, number))) is not None
                 and (seed.video, number) not in used
-                and near.score >= min(needed, seed.score)
+                and near.score >= needed
             ):
                 run.append(near)
                 number += step
         used.update((hit.video, hit.number) for hit in run)
-        spans.append(_trim(run, poor))
-    return spans
+        yield _trim(run, poor)
 
 
 def _trim(run: list[ClipHit], poor: float) -> Span:
