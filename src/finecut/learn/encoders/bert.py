@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finecut.errors import ShapeError
+from finecut.errors import ShapeError, UsageError
 
 NORM_EPS = 1e-12  # BERT
 INIT_STD = 0.02  # BERT
@@ -180,3 +182,55 @@ def bert_from_hugging_face(
         raise ShapeError(f"{len(missing)} tensors of BERT are missing, first {missing[:3]}.")
     bert.load_state_dict({name: tensor.float() for name, tensor in ours.items()})
     return bert.eval()
+
+
+class BertSentence(nn.Module):
+    """Captions to one frozen vector each: LAFF's ``bert`` feature, or a sentence transformer's.
+
+    "pooler": tanh(Linear([CLS])), what the released LAFF takes from bert-base-uncased;
+    "mean": mean of the words, unit length (MiniLM and its kin); "cls": [CLS] as it is.
+    """
+
+    def __init__(
+        self, bert: Bert, pooling: Literal["pooler", "mean", "cls"], pooler: nn.Linear | None = None
+    ) -> None:
+        super().__init__()
+        if (pooling == "pooler") != (pooler is not None):
+            raise UsageError(
+                f"pooling {pooling!r} {'needs' if pooler is None else 'has no use for'} the "
+                "checkpoint's pooler."
+            )
+        self.bert = bert
+        self.pooling = pooling
+        self.pooler = pooler
+        self.eval().requires_grad_(False)
+
+    def forward(self, input_ids: Tensor, word_mask: Tensor) -> Tensor:
+        """input_ids [B, W], word_mask [B, W] bool -> [B, D]."""
+        words = self.bert(input_ids, word_mask)
+        if self.pooling == "mean":
+            real = word_mask[..., None].to(words.dtype)
+            mean = (words * real).sum(dim=1) / real.sum(dim=1).clamp(min=1.0)
+            return F.normalize(mean, dim=-1)
+        return torch.tanh(self.pooler(words[:, 0])) if self.pooler is not None else words[:, 0]
+
+
+def bert_sentence_from_hugging_face(
+    state: Mapping[str, Tensor],
+    pooling: Literal["pooler", "mean", "cls"] = "mean",
+    *,
+    heads: int | None = None,
+) -> BertSentence:
+    """``BertSentence`` from a Hugging Face state dict; "pooler" reads its pooler too.
+
+    MiniLM-L6 has 12 heads of 32 channels, which its file does not say: pass ``heads=12``.
+    """
+    bert = bert_from_hugging_face(state, heads=heads, dropout=0.0)
+    if pooling != "pooler":
+        return BertSentence(bert, pooling)
+    found = {n.removeprefix("bert."): t.float() for n, t in state.items() if "pooler.dense" in n}
+    if set(found) != {"pooler.dense.weight", "pooler.dense.bias"}:
+        raise ShapeError("these tensors have no pooler; use pooling 'mean' or 'cls'.")
+    pooler = nn.Linear(bert.config.width, found["pooler.dense.bias"].shape[0])
+    pooler.load_state_dict({n.removeprefix("pooler.dense."): t for n, t in found.items()})
+    return BertSentence(bert, pooling, pooler)
