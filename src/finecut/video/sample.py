@@ -29,7 +29,7 @@ class Sample:
 
     time_s: float
     frame: VideoFrame
-    packets: list[tuple[float, int]]  # (time, bytes) in (time before, time_s], rising
+    packets: list[tuple[float, int, bool]]  # (time, bytes, key) in (time before, time_s], rising
 
 
 class Sampler:
@@ -71,7 +71,7 @@ class Sampler:
         self._leap = 0.0  # seconds added to times after timestamps leapt back
         self._latest = -math.inf  # latest presentation time read
         self._progress = (0.0, 0)  # time and packet count when time last advanced by a second
-        self._sizes: list[tuple[float, int]] = []
+        self._sizes: list[tuple[float, int, bool]] = []
         self._dirty = False  # the decoder holds an unfinished group
         self._yielded_s = -math.inf
         self._before: tuple[float, VideoFrame] | None = None  # plain decoding: the frame on show
@@ -120,7 +120,7 @@ class Sampler:
             if not 0 < length <= 3600:
                 length = self.frame_s
             self.stats.duration_s = max(self.stats.duration_s, time_s + length)
-            self._sizes.append((time_s, packet.size))
+            self._sizes.append((time_s, packet.size, packet.is_keyframe))
         return times
 
     def _time(self, pts: int) -> float:
@@ -236,7 +236,7 @@ class Sampler:
             return
         self._yielded_s = time_s
         self._sizes.sort()
-        cut = bisect_right(self._sizes, (time_s, math.inf))
+        cut = bisect_right(self._sizes, time_s, key=lambda packet: packet[0])
         packets, self._sizes = self._sizes[:cut], self._sizes[cut:]
         self.stats.frames_sampled += 1
         yield Sample(time_s, frame, packets)
