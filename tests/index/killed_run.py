@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 from finecut.bundle.load import Bundle
-from finecut.index import build
+from finecut.index import run
 from finecut.index.build import build_index
 
 
 def main() -> None:
     folder, index_dir, bundle_dir = sys.argv[1:4]
-    build.COMMIT_S = 0.0  # as many instants between commits as can be
+    run.COMMIT_S = 0.0  # as many instants between commits as can be
     bundle = Bundle.load(bundle_dir, threads=1)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -300,7 +300,7 @@ def test_stopping_keeps_what_is_done_and_the_next_run_goes_on(videos, run):
 
 
 def test_an_interrupt_commits_first(videos, run, monkeypatch):
-    monkeypatch.setattr("finecut.index.build.COMMIT_S", 0.0)
+    monkeypatch.setattr("finecut.index.run.COMMIT_S", 0.0)
     done = []
 
     def interrupt(event):

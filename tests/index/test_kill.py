@@ -129,13 +129,15 @@ def test_after_fifty_kills_nothing_reported_is_missing(folder, tmp_path, bundle_
 
 
 def children_of(pid: int) -> list[int]:
-    """By the parent that each process names in ``/proc``."""
+    """The living decoders of a process, by the parent each process names in ``/proc``."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("needs /proc to see child processes")
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+            command = (stat.parent / "cmdline").read_bytes()  # empty once it is dead
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"decode_worker" in command:
                 found.append(int(stat.parent.name))
     return found
 

@@ -42,7 +42,7 @@ class Ended:
 
     frames_lost: int
     duration_s: float
-    frames_sampled: int
+    stages_s: tuple[float, float, float]  # seconds spent reading, decoding, resizing
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,8 @@ def _parsed(plain: dict[str, Any]) -> Message:
         return Probed(VideoProbe(**plain["probe"]))
     if kind == "end":
         stats = plain["stats"]
-        return Ended(stats["frames_lost"], stats["duration_s"], stats["frames_sampled"])
+        stages_s = (stats["read_s"], stats["decode_s"], stats["resize_s"])
+        return Ended(stats["frames_lost"], stats["duration_s"], stages_s)
     if kind == "failed":
         return Failed(str(plain["reason"]), str(plain["message"]))
     raise BrokenMessage(f"a message of kind {kind!r:.40}")

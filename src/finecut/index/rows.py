@@ -13,6 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from finecut.types import VideoProbe
+
 
 @dataclass(frozen=True, slots=True)
 class PathStamp:
@@ -60,6 +62,41 @@ class VideoRow:
     def present_path(self) -> str | None:
         """A path under which the video is there now, if any."""
         return next((path for path in self.paths if os.path.exists(path)), None)
+
+
+def failed_row(
+    video_id: str,
+    stamps: Sequence[PathStamp],
+    *,
+    build: int,
+    at: float,
+    reason: str,
+    error: str,
+    probe: VideoProbe | None = None,
+) -> VideoRow:
+    """The row of a content that is not in the index; ``at`` is now, in Unix seconds."""
+    return VideoRow(
+        video_id=video_id,
+        build=build,
+        stamps=tuple(stamps),
+        status="failed",
+        reason=reason,
+        error=error,
+        size_bytes=stamps[0].size_bytes,
+        container=probe.container if probe else "",
+        codec=probe.codec if probe else "",
+        width=probe.width if probe else 0,
+        height=probe.height if probe else 0,
+        rotation=probe.rotation if probe else 0,
+        duration_s=probe.duration_s if probe else 0.0,
+        fps=probe.fps if probe else 0.0,
+        has_audio=probe.has_audio if probe else False,
+        recorded_at=probe.recorded_at if probe else None,
+        n_clips=0,
+        n_frames=0,
+        lost_frames=0,
+        indexed_at=at,
+    )
 
 
 @dataclass(frozen=True, slots=True)

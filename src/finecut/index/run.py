@@ -1,0 +1,356 @@
+"""One indexing run: decoders, encoder and writer side by side, and what is told about them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finecut.index.content import path_id
+from finecut.index.decode_pool import DecodePool, Ended, Failed, Message, Probed
+from finecut.index.encode import Encoded, Encoder, arrays_of
+from finecut.index.plan import Job, Plan, reason_of
+from finecut.index.report import EventKind, Failure, IndexEvent, IndexReport
+from finecut.index.rows import PathStamp, VideoRow, failed_row
+from finecut.index.store import Index
+from finecut.index.tables import EncodedClip
+from finecut.index.writer import IndexWriter, now
+from finecut.types import DecodedClip, VideoProbe
+from finecut.video.spec import DecodeSpec, Limits
+
+if TYPE_CHECKING:
+    from finecut.bundle.load import Bundle
+
+COMMIT_S = 2.0  # between commits: many small ones would scatter the tables
+COMMIT_VIDEOS = 64  # but at the latest after so many
+PENDING_BYTES = 64 << 20  # of tokens held back for the next commit
+ENCODE_WAIT_S = 0.3  # how long clips wait for company before they are encoded
+TIDY_COMMITS = 200  # in a long run, join small files so often
+WAIT_S = 0.1  # for a decoder's next word, before looking after the rest
+DECODE_STAGES = ("read", "decode", "resize")  # measured in the decoding processes
+
+
+@dataclass(slots=True, eq=False)
+class _Video:
+    """A file on its way."""
+
+    job: Job
+    probe: VideoProbe | None = None
+    ended: Ended | None = None
+    failed: bool = False
+    n_waiting: int = 0  # clips decoded but not encoded
+    n_clips: int = 0
+    n_frames: int = 0
+
+
+class Run:
+    """The state of one run. `apply`, `work` and `finish` are its parts, in this order."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        limits: Limits,
+        on_event: Callable[[IndexEvent], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self.bundle = bundle
+        self.limits = limits
+        self.on_event = on_event
+        self.should_stop = should_stop
+        self.report = IndexReport()
+        self.started = time.monotonic()
+        self.build = 0  # the writer's number of this run
+        self.total_files = 0
+        self.done_files = 0
+        self.total_bytes = 0
+        self.done_bytes = 0
+        self.waiting: list[tuple[_Video, DecodedClip]] = []
+        self.waiting_since = 0.0
+        self.encoded: list[EncodedClip] = []
+        self.encoded_bytes = 0
+        self.finished: list[_Video] = []
+        self.failed: list[tuple[_Video, VideoRow]] = []
+        self.last_commit = time.monotonic()
+        self.commits = 0
+        self.stages = dict.fromkeys(
+            (*DECODE_STAGES, "encode", "write", "tidy", "wait_decode", "wait_encode"), 0.0
+        )
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def tell(self, kind: EventKind, path: str = "", *, message: str = "") -> None:
+        if self.on_event is None:
+            return
+        elapsed = time.monotonic() - self.started
+        eta_s = None
+        if self.done_bytes and self.total_bytes:
+            eta_s = elapsed * (self.total_bytes - self.done_bytes) / self.done_bytes
+        self.on_event(
+            IndexEvent(
+                kind=kind,
+                path=path,
+                done_files=self.done_files,
+                total_files=self.total_files,
+                frames=self.report.n_frames,
+                video_s=self.report.video_s,
+                x_realtime=self.report.video_s / elapsed if elapsed > 0 else 0.0,
+                eta_s=eta_s,
+                message=message,
+            )
+        )
+
+    # -- the parts of a run --------------------------------------------------------------------
+
+    def apply(self, writer: IndexWriter, plan: Plan, unreadable: Sequence[tuple[str, str]]) -> None:
+        """Commit what needs no decoding: moves, removals, files that cannot be opened."""
+        self.build = writer.build
+        report = self.report
+        report.n_files = plan.n_files
+        report.n_unchanged, report.n_moved = plan.n_unchanged, plan.n_moved
+        report.n_duplicates, report.n_removed = plan.n_duplicates, plan.n_removed
+        report.n_changed = plan.n_changed
+        report.failures += plan.failures
+        for folder, message in unreadable:
+            report.failures.append(Failure(folder, "unreadable folder", f"{folder}: {message}."))
+        rows = list(plan.put)
+        for stamp, error in plan.unreadable:
+            message = f"{stamp.path} cannot be read: {error.strerror or error}."
+            report.failures.append(Failure(stamp.path, reason_of(error), message))
+            rows.append(
+                failed_row(
+                    path_id(stamp.path),
+                    [stamp],
+                    build=writer.build,
+                    at=now(),
+                    reason=reason_of(error),
+                    error=message,
+                )
+            )
+        writer.commit(videos=rows, removed=plan.removed)
+        report.n_written += len(rows) + len(plan.removed)
+        self.total_files = len(plan.jobs)
+        self.total_bytes = sum(job.stamps[0].size_bytes for job in plan.jobs)
+        self.tell("plan")
+
+    def work(self, writer: IndexWriter, jobs: Sequence[Job], decoders: int, encoders: int) -> None:
+        """Decode, encode and commit, until all is done or a stop is asked for."""
+        if not jobs:
+            return
+        spec = DecodeSpec.from_manifest(self.bundle.manifest)
+        queue = ((video, video.job.path) for video in map(_Video, jobs))
+        interrupt: KeyboardInterrupt | None = None
+        with Encoder[_Video](self.bundle, encoders) as encoder:
+            with DecodePool(queue, spec, self.limits, workers=min(decoders, len(jobs))) as pool:
+                try:
+                    for video, message in self._messages(pool):
+                        if video is not None and message is not None:
+                            self._hear(video, message)
+                        self._encode(writer, encoder)
+                        self._commit_in_time(writer)
+                    self._encode(writer, encoder, all_of_it=True)
+                except KeyboardInterrupt as error:
+                    interrupt = error
+                    self.report.stopped = True
+            self.stages["encode"] = encoder.busy_s
+        self._commit(writer)
+        self.report.n_left = self.total_files - self.done_files
+        writer.remove_unfinished()
+        if interrupt is not None:
+            raise interrupt
+
+    def finish(self, writer: IndexWriter) -> None:
+        """Upkeep and the cache, so that the first search is as quick as the next."""
+        report = self.report
+        self.tell("tidy")
+        started = time.monotonic()
+        writer.compact()
+        stats = Index.open(writer.directory).stats()
+        self.stages["tidy"] += time.monotonic() - started
+        report.n_failed = len(report.failures)
+        report.bytes_per_video_hour = stats.bytes_per_video_hour
+        report.stages_s = dict(self.stages)
+        report.elapsed_s = time.monotonic() - self.started
+        report.x_realtime = report.video_s / report.elapsed_s if report.elapsed_s else 0.0
+        self.tell("finish")
+
+    # -- what `work` is made of ----------------------------------------------------------------
+
+    def _messages(
+        self, pool: DecodePool[_Video]
+    ) -> Iterator[tuple[_Video, Message] | tuple[None, None]]:
+        """Everything the decoders say; a lull comes as nothing, so that the rest goes on."""
+        while True:
+            if self.should_stop is not None and self.should_stop():
+                self.report.stopped = True
+                return
+            started = time.monotonic()
+            try:
+                item = pool.get(WAIT_S)
+            except StopIteration:
+                return
+            finally:
+                self.stages["wait_decode"] += time.monotonic() - started
+            yield item if item is not None else (None, None)
+
+    def _hear(self, video: _Video, message: Message) -> None:
+        if isinstance(message, Ended):
+            for stage, seconds in zip(DECODE_STAGES, message.stages_s, strict=True):
+                self.stages[stage] += seconds
+        if video.failed:
+            return
+        if isinstance(message, Probed):
+            video.probe = message.probe
+            self.tell("start", video.job.path)
+        elif isinstance(message, DecodedClip):
+            if not self.waiting:
+                self.waiting_since = time.monotonic()
+            self.waiting.append((video, message))
+            video.n_waiting += 1
+        elif isinstance(message, Failed):
+            self._fail(video, message.reason, message.message)
+        else:
+            video.ended = message
+            self._finish_if_whole(video)
+
+    def _encode(
+        self, writer: IndexWriter, encoder: Encoder[_Video], *, all_of_it: bool = False
+    ) -> None:
+        """Put waiting clips on their way when it is time to, and take in what is through."""
+        frames = sum(len(clip.times) for _, clip in self.waiting)
+        late = time.monotonic() - self.waiting_since > ENCODE_WAIT_S
+        if frames and (frames >= encoder.batch_frames or late or all_of_it):
+            while encoder.full:
+                self._take(writer, encoder, wait=True)
+            encoder.put([(video, clip) for video, clip in self.waiting if not video.failed])
+            self.waiting = []
+        self._take(writer, encoder, wait=False)
+        while all_of_it and not encoder.idle:
+            self._take(writer, encoder, wait=True)
+
+    def _take(self, writer: IndexWriter, encoder: Encoder[_Video], *, wait: bool) -> None:
+        started = time.monotonic()
+        through = encoder.take(wait=wait)
+        self.stages["wait_encode"] += time.monotonic() - started
+        for item in through:
+            item.owner.n_waiting -= 1
+            if item.owner.failed:
+                continue
+            if item.tokens is None:
+                message = f"{item.owner.job.path}: {item.error}"
+                self._fail(item.owner, "not encoded", message)
+                continue
+            self._keep(writer, item)
+        for video in {id(item.owner): item.owner for item in through}.values():
+            self._finish_if_whole(video)
+        if through:
+            self.tell("clip", through[-1].owner.job.path)
+
+    def _keep(self, writer: IndexWriter, item: Encoded[_Video]) -> None:
+        assert item.tokens is not None
+        video, clip = item.owner, item.clip
+        (clip_id,) = writer.take_clip_ids(1)
+        # The frames have done their duty; only their number still counts.
+        light = replace(clip, frames=np.empty((len(clip.times), 0, 0, 3), np.uint8))
+        self.encoded.append(
+            EncodedClip(clip_id, video.job.video_id, writer.build, light, item.tokens)
+        )
+        self.encoded_bytes += sum(array.nbytes for array in arrays_of(item.tokens))
+        video.n_clips += 1
+        video.n_frames += len(clip.times)
+        self.report.n_frames += len(clip.times)
+        self.report.video_s += clip.end_s - clip.start_s
+
+    def _finish_if_whole(self, video: _Video) -> None:
+        if video.failed or video.ended is None or video.n_waiting:
+            return
+        path = video.job.path
+        if not video.n_clips:
+            self._fail(video, "empty", f"{path}: no frame could be taken from it.")
+        elif not _untouched(video.job.stamps[0]):
+            message = f"{path} changed while it was read: still being written? Run again later."
+            self._fail(video, "being written", message)
+        else:
+            self.finished.append(video)
+
+    def _fail(self, video: _Video, reason: str, message: str) -> None:
+        video.failed = True
+        job = video.job
+        self.encoded = [item for item in self.encoded if item.video_id != job.video_id]
+        row = failed_row(
+            job.video_id,
+            job.stamps,
+            build=self.build,
+            at=now(),
+            reason=reason,
+            error=message,
+            probe=video.probe,
+        )
+        self.failed.append((video, row))
+
+    def _commit_in_time(self, writer: IndexWriter) -> None:
+        n_ready = len(self.finished) + len(self.failed)
+        if (
+            self.encoded_bytes > PENDING_BYTES
+            or n_ready >= COMMIT_VIDEOS
+            or (n_ready and time.monotonic() - self.last_commit > COMMIT_S)
+        ):
+            self._commit(writer)
+
+    def _commit(self, writer: IndexWriter) -> None:
+        """Make what is encoded last, then say which files are done."""
+        started = self.last_commit = time.monotonic()
+        finished, failed, encoded = self.finished, self.failed, self.encoded
+        if not (finished or failed or encoded):
+            return
+        rows = [_done_row(video, writer.build) for video in finished]
+        rows += [row for _, row in failed]
+        writer.commit(encoded, rows)
+        self.finished, self.failed, self.encoded, self.encoded_bytes = [], [], [], 0
+        self.stages["write"] += time.monotonic() - started
+        report = self.report
+        report.n_written += len(rows)
+        for video in finished:
+            report.n_changed += video.job.changed
+            report.n_new += not video.job.changed
+            self._count(video)
+            self.tell("done", video.job.path)
+        for video, row in failed:
+            for stamp in video.job.stamps:
+                report.failures.append(Failure(stamp.path, row.reason, row.error))
+            self._count(video)
+            self.tell("failed", video.job.path, message=row.error)
+        self.commits += 1
+        if self.commits % TIDY_COMMITS == 0:
+            writer.compact()
+
+    def _count(self, video: _Video) -> None:
+        self.done_files += 1
+        self.done_bytes += video.job.stamps[0].size_bytes
+
+
+def _untouched(stamp: PathStamp) -> bool:
+    try:
+        status = os.stat(stamp.path)
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (stamp.size_bytes, stamp.mtime_ns)
+
+
+def _done_row(video: _Video, build: int) -> VideoRow:
+    assert video.ended is not None
+    job = video.job
+    row = failed_row(
+        job.video_id, job.stamps, build=build, at=now(), reason="", error="", probe=video.probe
+    )
+    return replace(
+        row,
+        status="done",
+        duration_s=video.ended.duration_s or row.duration_s,
+        n_clips=video.n_clips,
+        n_frames=video.n_frames,
+        lost_frames=video.ended.frames_lost,
+    )
