@@ -272,7 +272,7 @@ def _fields(
             "height": plan.image_size,
             "width": plan.image_size,
             "resize": plan.resize,
-            "interpolation": "bicubic",
+            "interpolation": plan.interpolation,
         },
         "video": {
             "recall_dim": plan.recall_dim,

@@ -66,6 +66,7 @@ class Plan:
     rerank_kind: str = "late"
     rerank_inputs: list[str] = field(default_factory=list)
     resize: str = "crop"
+    interpolation: str = "bicubic"
     lowercase: bool = False
     sos_eos: tuple[int, int] = (0, 0)  # ids that open and close a sentence, for random samples
 

@@ -25,7 +25,7 @@ def load_source(source: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """The model at ``source`` and what is known of its origin.
 
     Kinds, in this order: a folder of ``save_checkpoint``; ``siglip:FOLDER`` and
-    ``open_clip:MODEL[:WEIGHTS]`` for the adapters; a CLIP4Clip or EERCF ``pytorch_model.bin``;
+    ``open_clip:MODEL[@TAG][:WEIGHTS]`` for the adapters; a CLIP4Clip or EERCF ``pytorch_model.bin``;
     CLIP weights (a file, or a Hugging Face folder), which become a zero-shot method.
 
     Raises:
@@ -40,8 +40,9 @@ def load_source(source: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     if text.startswith("open_clip:"):
         from finecut.learn.encoders.open_clip import load_open_clip
 
-        model, _, weights = text.removeprefix("open_clip:").partition(":")
-        return ZeroShot(load_open_clip(model, weights or None)), {}
+        name, _, weights = text.removeprefix("open_clip:").partition(":")
+        model, _, tag = name.partition("@")
+        return ZeroShot(load_open_clip(model, weights or None, tag or None)), {}
     path = Path(source)
     if path.name == WEIGHTS and (path.parent / CONFIG).is_file():
         path = path.parent  # the weights of our own checkpoint: its folder is meant
