@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from server.serving import ColorLibrary, color_video, make_color_library, serving
+from video_corpus import write_case
 
 pytestmark = pytest.mark.browser
 
@@ -363,8 +365,6 @@ def test_a_video_the_browser_cannot_play_shows_its_frames(visit):
 
 @pytest.mark.slow
 def test_a_clip_is_saved(visit, tmp_path: Path):
-    import av
-
     site = visit()
     page = site.go("/?q=green")
     site.play_first()
@@ -506,6 +506,35 @@ def test_the_token_is_asked_for_and_opens_videos(visit, library):
         printed = visit(address, expect="401")
         printed.go(f"/?q=red#token={token}").wait_for_selector(".group .moment")
         assert token not in printed.page.url
+
+
+@pytest.mark.slow
+def test_every_kind_of_video_plays_or_shows_its_frames(visit, library, tmp_path):
+    plays = ["av1.mp4", "vp9.webm", "rotated-90.mp4", "vfr.mp4", "with-audio.mp4", "two-hours.mp4"]
+    frames = ["hevc.mp4", "joined.ts", "moving.gif", "hole.mp4"]
+    own = ColorLibrary(tmp_path / "videos", tmp_path / "index", library.bundle)
+    own.videos.mkdir()
+    for name in plays + frames:
+        write_case(name, own.videos)
+    own.indexed()
+    with serving(own.index) as address:
+        site = visit(address)
+        for name in plays + frames:
+            with av.open(str(own.videos / name)) as container:
+                middle = float(container.duration or 8_000_000) / 2e6
+            page = site.go(f"/?play={own.id_of(name)}@{middle:.2f}")
+            page.wait_for_selector("#player[open]")
+            if name in plays:
+                until(page, PLAYS_INSIDE, [middle, middle + 20])
+                size = "(v => [v.videoWidth, v.videoHeight])(document.querySelector('video'))"
+                assert page.evaluate(size) == page.evaluate(
+                    "id => fetch(`/api/v1/videos/${id}`).then(r => r.json())"
+                    ".then(v => [v.width, v.height])",
+                    own.id_of(name),
+                )
+            else:
+                until(page, "document.querySelector('#player .still img').naturalWidth > 0")
+                assert "cannot play" in page.inner_text("#player .stage-note")
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from finecut.errors import UsageError
 from finecut.server.auth import SESSION_S, Gatekeeper
 from finecut.server.run import check_bind
 from finecut.server.settings import Settings, is_loopback
+from server.serving import serving
 
 TOKEN = "correct-horse-battery"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -194,6 +195,20 @@ def test_bodies_are_bounded(made, connect):
     assert kind(answer) == (413, "body-too-large")
     lying = client.post("/api/v1/search", content=b"", headers={"Content-Length": "-5"})
     assert lying.status_code in (400, 413)
+
+
+def test_a_body_that_is_too_slow_is_given_up(made):
+    import socket
+
+    with serving(made.index, body_timeout_s=0.3) as base:
+        host, port = base.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as line:
+            line.sendall(
+                b"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nX-Finecut: 1\r\n"
+                b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 500\r\n\r\n--b"
+            )
+            answer = line.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408") and b"body-too-slow" in answer
 
 
 @pytest.mark.parametrize(

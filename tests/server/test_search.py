@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import pytest
 from PIL import Image
@@ -174,7 +176,28 @@ def test_an_unknown_moment_is_not_found(client):
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:finecut:problem:not-found")
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + b"\0" * 64])
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size and which holds next to nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no image",
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 64,
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        png_that_claims(60_000, 60_000),
+        png_that_claims(200, 200),
+    ],
+    ids=["empty", "text", "torn", "svg", "bomb", "short"],
+)
 def test_a_file_that_is_no_image(client, content):
     answer = client.post("/api/v1/search", files={"image": ("x.png", content)})
     assert answer.status_code == 422 and "image" in answer.json()["detail"].lower()

@@ -48,6 +48,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "The token is missing or wrong.",
         403: "The caller may not do this (another site, another machine).",
         404: "There is no such thing in the index.",
+        408: "The body came too slowly.",
+        413: "The body is too large.",
+        421: "The Host header names another server.",
         422: "A parameter cannot be meant.",
         503: "The index is not there, or the server is busy; see Retry-After.",
     }.items()

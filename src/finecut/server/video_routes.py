@@ -27,6 +27,12 @@ Seconds = Annotated[float, Query(ge=0, le=10**7, description="seconds from the s
 
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 VIDEO: dict[int | str, dict[str, Any]] = {200: {"content": {"video/*": {}}}}
+MEDIA: dict[int | str, dict[str, Any]] = {
+    **VIDEO,
+    206: {"description": "The range that was asked for.", "content": {"video/*": {}}},
+    304: {"description": "Unchanged since the caller's copy."},
+    416: {"description": "The range lies beyond the end of the file."},
+}
 # A video's id is its content, so a picture of it never changes. Only this caller may keep it.
 KEEP = "private, max-age=86400, immutable"
 MAX_SIDE = 1920
@@ -77,7 +83,7 @@ async def video(state: StateOf, video_id: VideoId) -> VideoDetail:
 
 
 @router.get(
-    "/{video_id}/media", response_class=Response, responses=VIDEO,
+    "/{video_id}/media", response_class=Response, responses=MEDIA,
     summary="The file, whole or in part",
 )  # fmt: skip
 @router.head("/{video_id}/media", response_class=Response, include_in_schema=False)

@@ -38,7 +38,9 @@ export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${
 /** "1920 × 1080". */
 export const pixels = (video) => (video.width ? `${video.width} × ${video.height}` : "");
 
-const CODECS = { h264: "H.264", hevc: "H.265", vp9: "VP9", vp8: "VP8", av1: "AV1", mpeg4: "MPEG-4" };
+const CODECS = { h264: "H.264", hevc: "H.265", vp9: "VP9", vp8: "VP8", av1: "AV1", mpeg4: "MPEG-4",
+  mpeg2video: "MPEG-2", mpeg1video: "MPEG-1", mjpeg: "Motion JPEG", prores: "ProRes", gif: "GIF",
+};
 export const codecName = (codec) => CODECS[codec] ?? (codec || "unknown codec").toUpperCase();
 
 /** Where the frame shown at a time is, at most so many pixels wide and high. */
