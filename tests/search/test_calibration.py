@@ -28,17 +28,19 @@ def test_measure_is_its_plain_loop():
     bank = made.normal(size=(30, 8)).astype(np.float32)
     gallery = made.normal(size=(70, 8)).astype(np.float32)
     found = measure(bank, gallery)
+    variances = []
     for row in range(70):
         scores = [float(gallery[row] @ query) for query in bank]
         assert np.isclose(found.mean[row], np.mean(scores), atol=1e-5)
-        assert np.isclose(found.sd[row], np.std(scores), atol=1e-5)
+        variances.append(np.var(scores))
+    assert np.allclose(found.sd**2, (np.array(variances) + np.mean(variances)) / 2, atol=1e-5)
 
 
 def test_a_clip_the_bank_does_not_see_makes_no_score_extreme():
     bank = np.eye(3, dtype=np.float32)
     gallery = np.concatenate([np.eye(3), np.zeros((1, 3))]).astype(np.float32)
     found = measure(bank, gallery)
-    assert found.sd[3] >= 0.1 * np.median(found.sd)
+    assert found.sd[3] > 0.5 * np.median(found.sd)
     assert np.isfinite(found.z(np.array([3]), np.array([0.1], np.float32))).all()
 
 
@@ -59,7 +61,7 @@ def test_a_larger_gallery_asks_for_more():
     assert sure[0] == sure[1] > sure[2] > sure[3]
 
 
-def test_confidence_does_not_depend_on_the_rest_of_the_library(bundle: Bundle, tmp_path: Path):
+def test_confidence_hardly_depends_on_the_rest_of_the_library(bundle: Bundle, tmp_path: Path):
     small = {"a.mp4": [["red"]], "b.mp4": [["blue"]]}
     large = {**small, **{f"{i}.mp4": [["gray", "black"]] for i in range(9)}}
     found = [
@@ -68,7 +70,7 @@ def test_confidence_does_not_depend_on_the_rest_of_the_library(bundle: Bundle, t
         .confidence
         for videos in (small, large)
     ]
-    assert np.isclose(found[0], found[1], atol=0.02)
+    assert abs(found[0] - found[1]) < 0.05
 
 
 def test_the_background_is_kept_and_used(bundle: Bundle, tmp_path: Path):
@@ -192,3 +194,14 @@ def test_a_fit_needs_both_kinds():
         fit_calibration(bank, gallery, matched, match, unmatched[:0])
     with pytest.raises(ShapeError, match="200 clips, 150 and 3"):
         fit_calibration(bank, gallery, matched, match[:3], unmatched)
+
+
+def test_the_sentences_to_calibrate_with(bundle: Bundle):
+    from finecut.bundle.tokens import clean_query
+    from finecut.search.calibration_queries import ordinary_queries, unlikely_queries
+
+    bank, unlikely = ordinary_queries(), unlikely_queries()
+    assert len(bank) == len(set(bank)) == 480 and len(set(unlikely)) == len(unlikely) >= 50
+    assert not set(bank) & set(unlikely)
+    assert all(clean_query(sentence) == sentence for sentence in bank + unlikely)
+    assert ordinary_queries(100, seed=1) != ordinary_queries(100)

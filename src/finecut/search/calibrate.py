@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 GALLERY_SIZES = (3, 10, 30, 100, 300)
-# The expected largest of G normal variables grows by about this much for each unit of ln G
-# (G from 4 to 1,000), so a query without a match is found "good" equally often in any library.
-LARGEST_PER_LN = 0.46
 _STEPS = 100
 _RIDGE = 1e-3
 
@@ -88,15 +85,19 @@ def fit_calibration(
                 best.append(float(z[library].max()))
                 good.append(False)
         logs += [float(np.log(size))] * (len(best) - len(logs))
-    # One slope: the discount for the gallery is tied to it, so that both kinds stay comparable.
-    level = np.array(best) - LARGEST_PER_LN * np.array(logs)
-    label = np.array(good)
+    label, largest, log_size = np.array(good), np.array(best), np.array(logs)
+    # How the best of G clips grows by chance alone; taken off, so that a query without a match is
+    # refused equally often in any library. (Independent normal scores would give about 0.46.)
+    growth = 0.0
+    if len(sizes) > 1:
+        growth = max(0.0, float(np.polyfit(log_size[~label], largest[~label], 1)[0]))
+    level = largest - growth * log_size
     slope, intercept = _logistic(level, label)
     sure = 1.0 / (1.0 + np.exp(-(slope * level + intercept)))
     threshold = _balanced(sure, label)
     return Fit(
         slope=slope,
-        gallery_slope=slope * LARGEST_PER_LN,
+        gallery_slope=slope * growth,
         intercept=intercept,
         threshold=threshold,
         kept=float((sure[label] >= threshold).mean()),
