@@ -24,9 +24,9 @@ from finecut.learn.methods.zero_shot import ZeroShot
 def load_source(source: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """The model at ``source`` and what is known of its origin.
 
-    Kinds, in this order: a folder of ``save_checkpoint``; ``siglip:FOLDER`` and
-    ``open_clip:MODEL[@TAG][:WEIGHTS]`` for the adapters; a CLIP4Clip or EERCF ``pytorch_model.bin``;
-    CLIP weights (a file, or a Hugging Face folder), which become a zero-shot method.
+    Kinds: ``siglip:FOLDER`` and ``open_clip:MODEL[@TAG][:WEIGHTS]`` for the adapters; a folder of
+    ``save_checkpoint``; a CLIP4Clip or EERCF ``pytorch_model.bin``; CLIP weights (a file, or a
+    Hugging Face folder). A backbone alone becomes a zero-shot method.
 
     Raises:
         UsageError: nothing is there.
