@@ -59,3 +59,13 @@ def test_names_that_are_not_there(home: Path, colors: Path):
 def test_addresses_that_are_none(ref: str):
     with pytest.raises(BundleError, match="is no hub address"):
         parse_hub(ref)
+
+
+def test_a_ref_that_lasts(home: Path, colors: Path, monkeypatch: pytest.MonkeyPatch):
+    """An index keeps it, and is opened from another working directory later."""
+    shutil.copytree(colors, home / "mine")
+    shutil.copytree(colors, home.parent / "here")
+    assert Bundle.load("mine").ref == "mine"
+    ref = Bundle.load("here").ref
+    monkeypatch.chdir("/")
+    assert Bundle.load(ref).fingerprint == Bundle.load("mine").fingerprint

@@ -11,7 +11,7 @@ import numpy as np
 
 from finecut.bundle.files import BundleFiles
 from finecut.bundle.graph_io import rerank_io, text_io, video_io
-from finecut.bundle.place import STARTER, find_bundle
+from finecut.bundle.place import STARTER, find_bundle, lasting_ref
 from finecut.bundle.query_bank import QueryBank, read_query_bank
 from finecut.bundle.session import Graph, choose_providers
 from finecut.bundle.tokens import Tokens, load_tokenizer, tokenize
@@ -70,8 +70,9 @@ class Bundle:
             BundleError: no such bundle, or its manifest is broken.
             UsageError: a provider that is not installed.
         """
-        files = BundleFiles(find_bundle(ref))
-        return cls(files, str(ref), threads=threads, providers=providers)
+        place = find_bundle(ref)
+        files = BundleFiles(place)
+        return cls(files, lasting_ref(ref, place), threads=threads, providers=providers)
 
     def __repr__(self) -> str:
         m = self.manifest

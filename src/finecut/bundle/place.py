@@ -93,6 +93,13 @@ def find_bundle(ref: str | Path) -> Path:
     )
 
 
+def lasting_ref(ref: str | Path, place: Path) -> str:
+    """What finds the bundle at ``place`` from any working directory: its name or whole path."""
+    if isinstance(ref, str) and (ref.startswith("hf:") or installed().get(ref) == place):
+        return ref
+    return str(place.resolve())
+
+
 def _check_revision(path: Path, ref: str, revision: str | None) -> None:
     if revision is None:
         return
