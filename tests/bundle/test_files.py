@@ -9,9 +9,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from finecut.bundle.files import BundleFiles
 from finecut.bundle.load import Bundle
+from finecut.bundle.schema import parse_manifest
 from finecut.errors import BundleError
 
 
@@ -222,6 +225,45 @@ def test_a_reranker_cannot_want_what_the_graphs_do_not_give(broken):
 
     with pytest.raises(BundleError, match="the re-ranker wants frame_value_sims"):
         BundleFiles(broken(change=spoil))
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_none(broken, value: str):
+    place = broken()
+    text = (place / "manifest.json").read_text().replace('"slope": 2.0', f'"slope": {value}')
+    (place / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"calibration\.slope: Input should be a finite number"):
+        BundleFiles(place)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_value_anywhere_is_read_or_refused(colors: Path, data: st.DataObject):
+    manifest = json.loads((colors / "manifest.json").read_text())
+    place, path = manifest, []
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = data.draw(st.sampled_from(keys))
+        path.append(key)
+        if isinstance(place[key], dict | list) and place[key] and data.draw(st.booleans()):
+            place = place[key]
+            continue
+        place[key] = data.draw(json_values)
+        break
+    try:
+        parsed = parse_manifest(json.dumps(manifest).encode(), "x")
+        assert parsed.schema_version == 1
+    except BundleError as error:
+        assert str(error).startswith("x: ") and len(str(error)) < 3000
 
 
 def test_the_manifest_is_readable_json(colors: Path):

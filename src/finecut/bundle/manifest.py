@@ -22,7 +22,9 @@ Size = Annotated[int, Field(ge=1, le=_MAX_DIM)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=100_000)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_max_length=100_000, allow_inf_nan=False
+    )
 
 
 class FileEntry(_Strict):
