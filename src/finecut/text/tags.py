@@ -170,7 +170,9 @@ def _spacy(model: str | None) -> tuple[str, TagFunction]:
 
 def _hanta() -> tuple[str, TagFunction]:
     try:
-        from HanTa.HanoverTagger import HanoverTagger
+        from HanTa.HanoverTagger import (  # pyright: ignore[reportMissingImports]  # an extra
+            HanoverTagger,
+        )
     except ImportError:
         raise MissingDependency(
             "no part-of-speech tagger is installed: pip install 'finecut[learn]' (brings HanTa)."
