@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 MAX_K = 1000
 MAX_RECALL_K = 100_000
-# When the candidates give too few moments, four times as many are asked for, three times over: a
+# When the candidates give too few moments, four times as many are asked for, twice at most: a
 # drive that is not mounted must not make a search read the whole index.
-_GROW, _ROUNDS = 4, 3
+_GROW, _ROUNDS = 4, 2
 _MASKS = 16  # filters remembered for one version of the index
 
 
