@@ -356,6 +356,15 @@ def test_a_bank_that_is_none(broken, data: bytes, message: str):
         Bundle.load(broken({"query_bank.json": data})).query_bank()
 
 
+def test_a_bank_or_tokenizer_as_large_as_an_attack(broken):
+    place = broken({"query_bank.json": bytes(17 << 20), "tokenizer.json": bytes(129 << 20)})
+    bundle = Bundle.load(place)
+    with pytest.raises(BundleError, match=r"query_bank\.json has 17825792 bytes, expected at most"):
+        bundle.query_bank()
+    with pytest.raises(BundleError, match=r"tokenizer\.json has 135266304 bytes, expected at most"):
+        bundle.encode_text(["red"])
+
+
 def npy(array: np.ndarray, **options) -> bytes:
     import io
 

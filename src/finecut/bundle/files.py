@@ -46,15 +46,19 @@ class BundleFiles:
         self.entries = {entry.path: entry for entry in self.manifest.files}
         self._check_sizes()
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most_bytes: int = MAX_FILE_BYTES) -> bytes:
         """The bytes of a listed file, after its size and SHA-256 were found right.
 
         Raises:
-            BundleError: not listed, missing, a link out of the bundle, or changed.
+            BundleError: not listed, missing, too large, a link out of the bundle, or changed.
         """
         entry = self.entries.get(name)
         if entry is None:
             raise BundleError(f"{self.place}: {name!r} is not listed in the manifest.")
+        if entry.size_bytes > most_bytes:
+            raise BundleError(
+                f"{self.place}: {name} has {entry.size_bytes} bytes, expected at most {most_bytes}."
+            )
         data = (self._read_zipped if self._is_zip else self._read_plain)(name, entry.size_bytes + 1)
         self._check(entry, data)
         return data

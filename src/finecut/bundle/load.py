@@ -21,6 +21,7 @@ from finecut.types import TextTokens, VideoTokens, check_shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MAX_TOKENIZER_BYTES = 128 << 20  # the largest vocabularies in use take 40 MB
 _TEXT_BATCH = 32  # sentences in one run: measured flat beyond it
 
 
@@ -236,7 +237,8 @@ class Bundle:
     def _tokenizer(self) -> Any:
         name = self.manifest.text.tokenizer
         return self._once(
-            "tokenizer", lambda: load_tokenizer(self.files.read(name), self._say(name))
+            "tokenizer",
+            lambda: load_tokenizer(self.files.read(name, _MAX_TOKENIZER_BYTES), self._say(name)),
         )
 
     @property
@@ -249,10 +251,10 @@ class Bundle:
 
     @property
     def _rerank(self) -> Graph:
-        assert_rerank = self.manifest.rerank
-        if assert_rerank is None:
+        section = self.manifest.rerank
+        if section is None:
             raise BundleError(f"The bundle {self.name} has no re-ranker.")
-        return self._graph(assert_rerank.graph, rerank_io(self.manifest))
+        return self._graph(section.graph, rerank_io(self.manifest))
 
     def _graph(self, name: str, io: tuple[Any, Any], *, accelerate: bool = False) -> Graph:
         def make() -> Graph:

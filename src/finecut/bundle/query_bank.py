@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from finecut.bundle.manifest import Calibration
 
 MAX_SENTENCES = 20_000
+_MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -40,7 +41,7 @@ def read_query_bank(bundle: Bundle, calibration: Calibration) -> QueryBank:
         BundleError: the bank is no list of sentences, or the embeddings do not fit it.
     """
     where = f"{bundle.files.place}: {calibration.query_bank}"
-    sentences = _sentences(bundle.files.read(calibration.query_bank), where)
+    sentences = _sentences(bundle.files.read(calibration.query_bank, _MAX_BYTES), where)
     if calibration.bank_embeds is None:
         try:
             tokens = bundle.encode_text(sentences)
