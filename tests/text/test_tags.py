@@ -75,3 +75,14 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tags, "SPACY_MODELS", ())
     with pytest.raises(MissingDependency, match="spaCy or its English model"):
         Tagger("spacy")
+
+
+@pytest.mark.skipif(tags._installed_spacy_model() is None, reason="no spaCy model is installed")
+def test_spacy_is_taken_where_it_is_installed() -> None:
+    tagger = Tagger()
+    assert tagger.name.startswith("spacy en_core_web")
+    (words, nothing) = tagger(["A man is  playing the guitar!", ""])
+    assert [w.tag for w in words] == ["DET", "NOUN", "AUX", "VERB", "DET", "NOUN", "PUNCT"]
+    assert nothing == []
+    with pytest.raises(MissingDependency, match="'en_none' is not installed"):
+        Tagger(model="en_none")
