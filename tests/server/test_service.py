@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 
 import finecut
 from finecut.server.gate import Gate
-from finecut.server.library import seen_box
+from finecut.server.library import Library, seen_box
 from finecut.server.problems import Refused
 
 MANUAL = Path(__file__).parents[2] / "docs" / "http-api.md"
@@ -67,6 +68,27 @@ def test_an_error_inside_a_gate_frees_its_place():
         assert gate.busy == 0
 
     anyio.run(main)
+
+
+def test_while_a_new_version_opens_the_old_one_answers(made, monkeypatch):
+    library = Library(made.index, threads=1)
+    old = library.snapshot()
+    entered, release = threading.Event(), threading.Event()
+
+    def slow(before):
+        entered.set()
+        release.wait(10)
+        return before
+
+    monkeypatch.setattr(library, "_newest", slow)
+    library._look_at = 0.0
+    opener = threading.Thread(target=library.snapshot)
+    opener.start()
+    assert entered.wait(10)
+    assert library.snapshot() is old  # at once, though the lock is held
+    release.set()
+    opener.join()
+    assert library._look_at > time.monotonic()
 
 
 def test_a_busy_server_answers_503(made, connect):

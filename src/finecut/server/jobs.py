@@ -165,6 +165,7 @@ class Jobs:
             job.error = f"The job failed in a way it did not expect: {type(error).__name__}."
         finally:
             job.finished_at = time.time()
+            self._library.look_again()
             job.state = state
 
     def _build(self, job: _Running, on_event: Callable[[Any], None]) -> dict[str, Any]:

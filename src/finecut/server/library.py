@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("finecut.server")
 
 CHECK_EVERY_S = 0.5  # how often the index is asked whether it has a new version
+OPENING_SHARE = 10  # times as long as opening took passes before the next look
 DEFAULT_THRESHOLD = 0.5  # of a bundle without calibration
 
 
@@ -140,7 +141,8 @@ class Library:
         self.index_dir = index_dir
         self.bundle_ref, self._threads = bundle, threads
         self._snapshot: Snapshot | None = None
-        self._checked = 0.0
+        self._look_at = 0.0  # when to look for a new version again
+        self._asked = 0  # how often somebody knew of one
         self._lock = threading.Lock()
 
     def snapshot(self) -> Snapshot:
@@ -149,20 +151,36 @@ class Library:
         Raises:
             IndexNotFound, IndexMismatch, IndexCorrupt, BundleError: it cannot be searched.
         """
-        now = time.monotonic()
         snapshot = self._snapshot
-        if snapshot is not None and now - self._checked < CHECK_EVERY_S:
+        if snapshot is not None and time.monotonic() < self._look_at:
             return snapshot
-        with self._lock:
-            if self._snapshot is not None and now < self._checked:
-                return self._snapshot  # another thread looked while this one waited
+        # While one thread opens a new version, the others go on with the one they have.
+        if snapshot is None:
+            self._lock.acquire()
+        elif not self._lock.acquire(blocking=False):
+            return snapshot
+        try:
+            if self._snapshot is not None and time.monotonic() < self._look_at:
+                return self._snapshot  # another thread opened it while this one waited
+            began, asked = time.monotonic(), self._asked
             try:
                 self._snapshot = self._newest(self._snapshot)
             except Exception:
                 self._snapshot = None  # never serve what is no longer there
                 raise
-            self._checked = time.monotonic()
+            # A large index takes long to open, and a running job commits often: spend at most a
+            # small share of the time on opening.
+            now = time.monotonic()
+            if asked == self._asked:  # else there may be a version newer than this one
+                self._look_at = now + max(CHECK_EVERY_S, OPENING_SHARE * (now - began))
             return self._snapshot
+        finally:
+            self._lock.release()
+
+    def look_again(self) -> None:
+        """Look for a new version at the next call, whenever the last look was."""
+        self._asked += 1
+        self._look_at = 0.0
 
     def meta(self) -> IndexMeta | None:
         """What the index is; None where there is none yet."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from finecut.index.rows import VideoRow
     from finecut.types import Moment
 
-STRONG_SHARE = 0.5  # a match is strong from half-way between the good-match bar and certainty
+STRONG_SHARE = 0.9  # of the way from the good-match bar to certainty: strong from there on
 
 
 def shown_path(path: str) -> str:
@@ -32,7 +32,7 @@ def shown_path(path: str) -> str:
 def match_word(confidence: float, threshold: float) -> Match:
     """A confidence in a word.
 
-    >>> match_word(0.9, 0.5), match_word(0.6, 0.5), match_word(0.2, 0.5)
+    >>> match_word(0.96, 0.5), match_word(0.6, 0.5), match_word(0.2, 0.5)
     ('strong', 'fair', 'weak')
     """
     if confidence < threshold:
