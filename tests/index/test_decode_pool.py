@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from finecut.errors import FinecutError
 from finecut.index.decode_pool import DecodePool, Ended, Failed, Probed
 from finecut.index.wire import BrokenMessage, receive, send
 from finecut.types import DecodedClip
@@ -31,10 +32,10 @@ def messages(pool):
     found = {}
     while True:
         try:
-            item = pool.get(5.0)
+            item = pool.get(60.0)
         except StopIteration:
             return found
-        assert item is not None, "nothing came for 5 s"
+        assert item is not None, "nothing came for a minute"
         found.setdefault(item[0], []).append(item[1])
 
 
@@ -87,11 +88,13 @@ def test_a_dead_or_silent_decoder_costs_its_file_and_is_replaced(paths, sign, re
         (pid,) = children_of(os.getpid())  # asked for the next job, the first decoder is idle
         os.kill(pid, sign)
         if sign == signal.SIGKILL:
-            time.sleep(0.2)  # dies while it is waited for, not before
+            time.sleep(0.2)  # dead before it is asked
+        pool._stall_s = 1.0  # only now: starting a process takes its time on a busy machine
         yield 1, str(paths[1])
+        pool._stall_s = 60.0
         yield 2, str(paths[2])
 
-    with DecodePool(jobs(), SPEC, Limits(), workers=1, stall_s=1.0) as pool:
+    with DecodePool(jobs(), SPEC, Limits(), workers=1, stall_s=60.0) as pool:
         found = messages(pool)
     assert isinstance(found[0][-1], Ended) and isinstance(found[2][-1], Ended)
     if sign == signal.SIGSTOP:
@@ -112,6 +115,15 @@ def test_a_decoder_that_dies_at_work_costs_its_file(tmp_path):
         found = messages(pool)
     assert isinstance(found[0][-1], Failed) and found[0][-1].reason == "decoder crashed"
     assert isinstance(found[1][-1], Ended)
+
+
+def test_decoders_that_cannot_start_blame_no_file(paths, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with (
+        DecodePool(jobs_of(paths), SPEC, Limits(), workers=1) as pool,
+        pytest.raises(FinecutError, match="cannot be started"),
+    ):
+        messages(pool)
 
 
 def test_leaving_ends_the_decoders_at_once(paths):

@@ -177,19 +177,18 @@ def test_of_two_processes_one_writes_and_the_other_says_who(folder, tmp_path, bu
 def test_readers_see_whole_videos_all_the_time(folder, tmp_path, bundle_dir):
     index_dir = tmp_path / "index"
     process = start(folder, index_dir, bundle_dir)
-    index, seen, before = None, set(), Counter()
-    while process.poll() is None:
-        try:
-            if index is None:
-                index = Index.open(index_dir)
-            else:
-                index.refresh()
-        except IndexNotFound:
+    assert process.stdout is not None
+    index, reported, before = None, set(), Counter()
+    for line in process.stdout:
+        if not line.startswith("done "):
             continue
+        reported.add(line[5:].rstrip("\n"))
+        if index is None:
+            index = Index.open(index_dir)
+        else:
+            index.refresh()
         found = contents(index)
-        assert found >= before  # videos only come
+        assert set(found) >= reported and found >= before  # videos only come
         before = found
-        seen.add(len(found))
-    process.communicate()
-    assert process.returncode == 0 and len(seen) >= 3
-    assert len(contents(Index.open(index_dir))) == N_VIDEOS
+    assert process.wait(timeout=60) == 0 and len(reported) == N_VIDEOS
+    assert set(contents(Index.open(index_dir))) == reported

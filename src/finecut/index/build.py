@@ -13,6 +13,7 @@ from finecut.index.plan import Stopped, make_plan
 from finecut.index.report import IndexEvent, IndexReport
 from finecut.index.run import Run
 from finecut.index.scan import absolute, scan
+from finecut.index.tables import plain_message
 from finecut.index.writer import IndexWriter, now
 from finecut.video.spec import DEFAULT_LIMITS, Limits
 
@@ -98,8 +99,9 @@ def build_index(
             )
         except OSError as error:
             raise FinecutError(
-                f"The index at {directory} could not be written: {error}. What was reported done "
-                "is kept. Free some space or mend the permissions and run the same command again."
+                f"The index at {directory} could not be written: {plain_message(error)}. "
+                "What was reported done is kept. Free some space or mend the permissions and run the "
+                "same command again."
             ) from error
         run.finish(writer)
     return run.report

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from finecut.errors import ShapeError
+from finecut.errors import FinecutError, ShapeError
 from finecut.index.wire import BrokenMessage, receive, send
 from finecut.types import DecodedClip, VideoProbe
 
@@ -175,32 +175,46 @@ class _Worker(threading.Thread):
             self.kill()
 
     def _decode(self, path: str) -> Iterator[Message]:
-        self._stalled = False
-        try:
-            process = self._running_process()
-            assert process.stdin is not None
-            send(process.stdin, {"path": path})
-            while True:
-                message = _message(self._received(process))
-                yield message
-                if isinstance(message, (Ended, Failed)):
+        for last_try in (False, True):
+            self._stalled = False
+            n_heard = 0
+            try:
+                process = self._running_process()
+                assert process.stdin is not None
+                send(process.stdin, {"path": path})
+                while True:
+                    message = _message(self._received(process))
+                    n_heard += 1
+                    yield message
+                    if isinstance(message, (Ended, Failed)):
+                        return
+            except (BrokenMessage, BrokenPipeError) as error:
+                self.kill()
+                code = self._process.returncode if self._process else None
+                self._process = None
+                if self._pool._stopping.is_set():
                     return
-        except (BrokenMessage, BrokenPipeError) as error:
-            self.kill()
-            code = self._process.returncode if self._process else None
-            self._process = None
-            if self._pool._stopping.is_set():
-                return
-            if self._stalled:
-                silent_s = f"{self._pool._stall_s:g} s"
-                message = f"{path}: the decoder was silent for {silent_s} and was ended."
-                yield Failed("timeout", message)
-            else:
-                yield Failed("decoder crashed", f"{path}: the decoder crashed ({code}: {error}).")
+                if self._stalled:
+                    silent_s = f"{self._pool._stall_s:g} s"
+                    message = f"{path}: the decoder was silent for {silent_s} and was ended."
+                    yield Failed("timeout", message)
+                    return
+                if n_heard or last_try:
+                    message = f"{path}: the decoder crashed ({code}: {error})."
+                    yield Failed("decoder crashed", message)
+                    return
+                # Dead before its first word: perhaps of something else. One more try.
 
     def _running_process(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            paths = os.pathsep.join(path for path in sys.path if path)
+        """The process, started where there is none.
+
+        Raises:
+            FinecutError: it cannot be started, or ends at once: no file is to blame for that.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        paths = os.pathsep.join(path for path in sys.path if path)
+        try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "finecut.index.decode_worker"],
                 stdin=subprocess.PIPE,
@@ -213,6 +227,14 @@ class _Worker(threading.Thread):
             assert self._process.stdin is not None
             setup = {"spec": asdict(self._pool._spec), "limits": asdict(self._pool._limits)}
             send(self._process.stdin, setup)
+            self._received(self._process)
+        except (OSError, BrokenMessage) as error:
+            if self._pool._stopping.is_set():
+                raise BrokenMessage("stopping") from error
+            raise FinecutError(
+                f"A decoding process cannot be started ({error}). Is there memory left, and is "
+                "PyAV installed? Try: finecut doctor"
+            ) from error
         return self._process
 
     def _received(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def main() -> None:
     try:
         setup = receive(requests)
         spec, limits = DecodeSpec(**setup["spec"]), Limits(**setup["limits"])
+        send(answers, {"kind": "ready"})
         while True:
             _decode(str(receive(requests)["path"]), spec, limits, answers)
     except (BrokenMessage, BrokenPipeError):

@@ -12,6 +12,7 @@ from finecut.errors import FinecutError, NotFound
 from finecut.index.rows import PathStamp, VideoRow
 from finecut.index.scan import absolute, under
 from finecut.index.store import Index
+from finecut.index.tables import plain_message
 from finecut.index.writer import IndexWriter
 
 ID_DIGITS = 8  # as many digits of a video id name it
@@ -45,7 +46,7 @@ def remove(index_dir: str | Path, selectors: Sequence[str | Path]) -> RemoveRepo
     with IndexWriter(directory) as writer:
         ids: set[str] = set()
         paths: set[str] = set()
-        for selector in map(os.fspath, selectors):
+        for selector in map(str, selectors):
             found_ids, found_paths = _matches(selector, writer.videos)
             if not found_ids and not found_paths:
                 raise NotFound(
@@ -69,8 +70,8 @@ def remove(index_dir: str | Path, selectors: Sequence[str | Path]) -> RemoveRepo
             writer.compact()
         except OSError as error:
             raise FinecutError(
-                f"The index at {directory} could not be written: {error}. Free some space or mend "
-                "the permissions and run the same command again."
+                f"The index at {directory} could not be written: {plain_message(error)}. "
+                "Free some space or mend the permissions and run the same command again."
             ) from error
         Index.open(directory)  # brings the cache up to date
     return RemoveReport(tuple(sorted(ids)), tuple(sorted(paths)))

@@ -76,7 +76,7 @@ class Run:
         self.failed: list[tuple[_Video, VideoRow]] = []
         self.last_commit = time.monotonic()
         self.commits = 0
-        self.stages = dict.fromkeys(
+        self.stages: dict[str, float] = dict.fromkeys(
             (*DECODE_STAGES, "encode", "write", "tidy", "wait_decode", "wait_encode"), 0.0
         )
 

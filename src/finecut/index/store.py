@@ -17,7 +17,7 @@ from finecut.index.nearest import nearest_rows
 from finecut.index.recall import top_rows
 from finecut.index.rows import ClipTable, StoredTokens, Strip, VideoRow
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
-from finecut.index.tables import CLIPS, TABLES, table_path
+from finecut.index.tables import CLIPS, TABLES, plain_message, table_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -244,8 +244,8 @@ class Index:
                     if last:
                         continue  # a writer may have moved on and tidied up
                     raise IndexCorrupt(
-                        f"The index at {self.directory} cannot be read: {error}. Delete the folder "
-                        "and index again."
+                        f"The index at {self.directory} cannot be read: {plain_message(error)}. "
+                        "Delete the folder and index again."
                     ) from error
             self._head, self._snapshot, self._reader = head, snapshot, reader
             self._frame_stop = np.cumsum(snapshot.clips.n_frames, dtype=np.int64)

@@ -17,6 +17,7 @@ from finecut.index.tables import (
     TOKENS,
     VIDEOS,
     load_lance,
+    plain_message,
     ragged_numpy,
     table_path,
     videos_from_arrow,
@@ -66,7 +67,8 @@ class TableReader:
         done = [row for row in self.videos if row.status == "done"]  # they come first
         table = self.dataset(CLIPS).to_table(columns=list(_NARROW))
         names = pa.array([row.video_id for row in done], pa.string())
-        place = pc.index_in(table["video_id"], value_set=names)
+        look_up = pc.SetLookupOptions(names)
+        place = pc.call_function("index_in", [table["video_id"]], look_up)
         video = pc.fill_null(place, -1).to_numpy().astype(np.int32)  # [N]
         builds = np.array([row.build for row in done] + [-1], np.int64)
         # Clips of videos that are not done, or that another run has indexed since, do not count.
@@ -128,6 +130,7 @@ class TableReader:
             return self.dataset(TOKENS).take(offsets, columns=columns)
         except LANCE_ERRORS as error:
             raise IndexCorrupt(
-                f"The tokens of {self.directory} cannot be read: {error}. If a long time has "
-                "passed since the index was opened, call `refresh`; else delete it and index again."
+                f"The tokens of {self.directory} cannot be read: {plain_message(error)}. "
+                "If a long time has passed since the index was opened, call `refresh`; else delete "
+                "the folder and index again."
             ) from error

@@ -8,6 +8,7 @@ row. ``docs/index-format.md`` is the prose.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ def load_lance() -> Any:
     import lance
 
     return lance
+
+
+def plain_message(error: Exception) -> str:
+    """An error's text without the place in Lance's source where it arose."""
+    return re.sub(r",? \S+\.rs:\d+:\d+", "", str(error))
 
 
 def table_path(directory: Path, table: str) -> str:

@@ -59,7 +59,7 @@ def receive(stream: IO[bytes]) -> dict[str, Any]:
         if dtype.kind not in "iuf" or min(shape, default=0) < 0 or size > MAX_ARRAY_BYTES:
             raise BrokenMessage(f"an array of {dtype} {shape}")
         array = np.empty(shape, dtype)
-        view = memoryview(array.reshape(-1).view(np.uint8))
+        view = array.reshape(-1).view(np.uint8).data
         filled = 0
         while filled < len(view):
             count = stream.readinto(view[filled:])  # type: ignore[attr-defined]

@@ -41,6 +41,7 @@ from finecut.index.tables import (
     EncodedClip,
     clips_to_arrow,
     load_lance,
+    plain_message,
     schema_of,
     table_path,
     tokens_to_arrow,
@@ -141,8 +142,8 @@ class IndexWriter:
                 self._tables[table] = lance.dataset(table_path(self.directory, table))
             except (OSError, ValueError) as error:
                 raise IndexCorrupt(
-                    f"The table {table} of {self.directory} cannot be opened: {error}. "
-                    "Delete the folder and index again."
+                    f"The table {table} of {self.directory} cannot be opened: "
+                    f"{plain_message(error)}. Delete the folder and index again."
                 ) from error
         self.head = read_head(self.directory)
         rows = videos_from_arrow(self._tables[VIDEOS].to_table())
