@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -49,6 +51,29 @@ def run() -> Run:
             timeout=300,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    return finecut
+
+
+@pytest.fixture(scope="session")
+def call() -> Run:
+    """As ``run``, within this process: a tenth of the time, for the many small cases."""
+    from finecut.cli.main import main
+
+    def finecut(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None):
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            for name, value in {"COLUMNS": "100", **(env or {})}.items():
+                patch.setenv(name, value)
+            if cwd is not None:
+                patch.chdir(cwd)
+            with pytest.raises(SystemExit) as left:
+                main(list(map(str, arguments)))
+        return Ran(int(left.value.code or 0), out.getvalue(), err.getvalue())
 
     return finecut
 

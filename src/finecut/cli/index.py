@@ -35,6 +35,8 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=options.examples(
             "finecut index ~/Videos",
+            "finecut index finecut-demo/library --index finecut-demo/index",
+            "  Nothing to do: 8 files are indexed and unchanged.",
             'finecut index ~/Videos /media/camera --exclude "*.part" --exclude drafts',
             "finecut index clips --index clips.index --levels frame --json",
         )
@@ -69,10 +71,10 @@ def index(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Index folders of videos: what is new, moved, changed or gone since the last time.
+    """Index folders of videos; again, only what has changed since.
 
-    Run it again at any time: what is unchanged costs nothing, and a run that was stopped goes on
-    where it was.
+    What is new is decoded and encoded; what moved, changed or is gone is recognised. Run it
+    again at any time: what is unchanged costs nothing, and a run that was stopped goes on.
     """
     from finecut.bundle.load import Bundle
     from finecut.index.build import build_index

@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
         epilog=options.examples(
             "finecut export runs/clip4clip/model.safetensors my-bundle",
             "finecut export pytorch_model.bin.4 my-bundle --quantize int8",
+            "finecut export siglip:siglip2-base-patch16-224 my-bundle",
         )
     )(export)
     app.command(epilog=options.examples("finecut flops", "finecut flops --json"))(flops)
@@ -55,7 +56,12 @@ def export(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Turn a trained model into a bundle; refuses where ONNX and torch differ."""
+    """Turn a trained model into a bundle.
+
+    SOURCE is a checkpoint of ours, a published CLIP4Clip or EERCF one, CLIP weights (a file or a
+    folder), siglip:FOLDER, or open_clip:MODEL[:WEIGHTS]. Nothing is written where ONNX and torch
+    differ.
+    """
     _need_torch()
     from finecut.learn.export import export as run
 
@@ -90,8 +96,9 @@ def check_data(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Say which benchmark a folder holds, what is missing, and if its figures may be compared.
+    """Say which benchmark a folder holds and what is missing.
 
+    And whether figures measured on it may be compared with published ones.
     Read are MSR-VTT, MSVD, LSMDC, ActivityNet Captions, DiDeMo, YouCook2, QVHighlights, VATEX,
     TGIF, WebVid, HowTo100M-style speech, CrossTask, COIN, LAFF collections, VindLU and mmaction2
     JSON, and JSON lines of our own.
@@ -136,7 +143,11 @@ def check_data(
 
 @command
 def flops(as_json: options.Json = False) -> None:
-    """Multiply-adds of matching one query, by method and data set: published and honest counts."""
+    """Multiply-adds of matching a query: published and honest counts.
+
+    By method and data set. The published count is of inner products alone, as the EERCF article
+    has it; the honest one adds the text-gated vectors and the cross-encoders' layers.
+    """
     from finecut.learn import flops as count
 
     rows = [cost for test_set in count.TEST_SETS for cost in count.costs(test_set)]

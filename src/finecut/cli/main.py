@@ -8,8 +8,8 @@ import sys
 import typer
 
 import finecut
-from finecut.cli import bundle, demo, index, learn, library, search, serve
-from finecut.cli.show import EXIT_INTERRUPTED, out, say
+from finecut.cli import bundle, demo, doctor, index, learn, library, search, serve
+from finecut.cli.show import EXIT_FAILED, EXIT_INTERRUPTED, os_error_text, out, say, say_error
 
 app = typer.Typer(
     name="finecut",
@@ -41,7 +41,7 @@ def _options(
     pass
 
 
-for part in (index, search, serve, library, bundle, demo, learn):
+for part in (index, search, serve, library, doctor, bundle, demo, learn):
     part.register(app)
 
 VERBS = frozenset(
@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("LANCE_LOG", "error")
     if arguments and " " in arguments[0].strip() and not arguments[0].startswith("-"):
         arguments = ["search", *arguments]
+    as_json = "--json" in arguments
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="finecut")
         sys.stdout.flush()
@@ -73,11 +74,19 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.Abort:
         say("finecut: stopped")
         code = EXIT_INTERRUPTED
+    except OSError as error:
+        say_error(type(error).__name__, os_error_text(error), as_json=as_json)
+        code = EXIT_FAILED
     except Exception as error:
         # click's usage errors print themselves; its classes are not typer's to import from.
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            if as_json:
+                say_error(type(error).__name__, f"a fault of finecut's: {error}", as_json=True)
             raise
-        error.show()
+        if as_json:
+            say_error("UsageError", error.format_message(), as_json=True)
+        else:
+            error.show()
         code = error.exit_code
     sys.exit(code or 0)
 

@@ -37,6 +37,8 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=options.examples(
             'finecut search "a dog catches a frisbee"',
+            'finecut search "a cup of coffee on a table" --index finecut-demo/index -k 1',
+            "  1  0:24.0-0:36.0  strong 100%  finecut-demo/library/a-day-out.mp4",
             'finecut search "sunset over the sea" -k 3 --in "holiday/*" --longer 10',
             "finecut search --image photo.jpg --json",
             'finecut search "a cat" --paths-only | head -1',
@@ -45,15 +47,23 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=options.examples(
             "finecut cut clip.mp4 1:05 1:12 -o moment.mp4",
+            "finecut cut finecut-demo/library/a-day-out.mp4 0:25 0:27 -o coffee.mp4",
+            "  coffee.mp4  0:25.0-0:27.0 (encoded)",
             'finecut cut --query "a dog catches a frisbee" -o frisbee.mp4',
         )
     )(cut)
     app.command(
         epilog=options.examples(
             "finecut quality queries.jsonl",
+            "finecut quality finecut-demo/queries.jsonl --index finecut-demo/index",
+            "  3 queries, 8 videos",
+            "            R@1    R@5   R@10  MdR  MnR",
+            "  recall  100.0  100.0  100.0  1.0  1.0",
+            "  rerank  100.0  100.0  100.0  1.0  1.0",
+            "  moments: R@1 at IoU 0.5 100.0, mIoU 100.0",
             "finecut quality queries.jsonl --index clips.index --json",
             "",
-            'A line: {"query": "a dog runs", "video": "dog.mp4", "start_s": 3, "end_s": 8}',
+            'A line of it: {"query": "a dog runs", "video": "dog.mp4", "start_s": 3, "end_s": 8}',
         )
     )(quality)
 
@@ -81,7 +91,10 @@ def search_filters(
 
 @command
 def search(
-    query: Annotated[str | None, typer.Argument(help="What to look for, in a sentence.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SENTENCE", help="What to look for, quoted or as words."),
+    ] = None,
     index: options.Index = None,
     k: K = 10,
     image: Annotated[
@@ -122,6 +135,7 @@ def search(
     as_json: options.Json = False,
 ) -> None:
     """Find the moments that show what a sentence says, best first."""
+    query = " ".join(words) if words else None
     asked = [value for value in (query, image, like) if value is not None]
     if len(asked) != 1:
         raise UsageError(
@@ -246,7 +260,11 @@ def cut(
     bundle: options.BundleRef = None,
     as_json: options.Json = False,
 ) -> None:
-    """Save a moment as a file of its own, without encoding it again where possible."""
+    """Save a moment as a file, not encoded again where possible.
+
+    Packets are copied where a key frame lies at the start; elsewhere the stretch is encoded, exact
+    to the frame. A file that is there is never overwritten.
+    """
     from finecut.video.cut import cut as cut_video
 
     if reencode not in ("auto", "always", "never"):
@@ -291,7 +309,12 @@ def quality(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure search on your own labelled queries: ranks of the right video."""
+    """Measure search on queries whose right video you know.
+
+    Each line of QUERIES is a JSON object: query, video (a path, a file name or an id), and, where
+    the moment is known, start_s and end_s. Printed are R@1, R@5, R@10 in percent and the median
+    and mean rank of the right video, by the first stage alone (recall) and as served (rerank).
+    """
     from finecut.search.quality import quality as measure
 
     answer = measure(_open(index, bundle, threads), queries, recall_k=recall_k)

@@ -1,27 +1,19 @@
-"""`finecut serve` and `doctor`."""
+"""`finecut serve`: the search page and the HTTP API."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import finecut
 from finecut.cli import options
-from finecut.cli.show import EXIT_FAILED, bytes_text, command, out, print_json, say
-from finecut.errors import FinecutError, IndexNotFound
-
-LOW_SPACE = 1 << 30  # bytes; below it an index run may fill the disk
+from finecut.cli.show import command, out, print_json
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs of this file."""
+    """Add the verb."""
     app.command(
         epilog=options.examples(
             "finecut serve",
@@ -29,7 +21,6 @@ def register(app: typer.Typer) -> None:
             "FINECUT_TOKEN=a-long-secret-of-yours finecut serve --host 0.0.0.0",
         )
     )(serve)
-    app.command(epilog=options.examples("finecut doctor", "finecut doctor --json"))(doctor)
 
 
 @command
@@ -77,112 +68,3 @@ def serve(
         roots=root or (),
         threads=threads,
     )
-
-
-@command
-def doctor(index: options.Index = None, as_json: options.Json = False) -> None:
-    """Check that everything finecut needs works here; says what to do where it does not."""
-    directory = options.index_dir(index)
-    checks: list[tuple[str, Callable[[], tuple[str, str]]]] = [
-        ("python", _python),
-        ("decode", _decode),
-        ("bundle", _bundle),
-        ("providers", _providers),
-        ("index", lambda: _index(directory)),
-        ("space", lambda: _space(directory)),
-        ("learn", _learn),
-    ]
-    found = []
-    for name, check in checks:
-        try:
-            state, text = check()
-        except Exception as error:  # a doctor reports whatever is broken and goes on
-            state, text = "fail", f"{type(error).__name__}: {error}"
-        found.append({"check": name, "state": state, "text": text})
-        if not as_json:
-            out(f"{state:4}  {name:10} {text}")
-    if as_json:
-        print_json({"ok": all(row["state"] != "fail" for row in found), "checks": found})
-    if any(row["state"] == "fail" for row in found):
-        say("Something is broken; the lines that begin with fail say what.")
-        raise typer.Exit(EXIT_FAILED)
-
-
-def _python() -> tuple[str, str]:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return "ok", f"finecut {finecut.__version__}, Python {version}, {os.cpu_count()} cores"
-
-
-def _decode() -> tuple[str, str]:
-    """Write a video of two frames and read it back."""
-    import av
-    import numpy as np
-
-    from finecut.video.decode import decode_clips
-    from finecut.video.spec import DecodeSpec
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "check.mp4"
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("mpeg4", rate=1)
-            stream.width = stream.height = 64
-            for gray in (60, 200):
-                picture = np.full((64, 64, 3), gray, np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode(None))
-        spec = DecodeSpec(1.0, 8, 32, 32, "squash", "bilinear")
-        frames = sum(len(clip.times) for clip in decode_clips(path, spec))
-    wanted = {"h264": "H.264", "hevc": "HEVC", "vp9": "VP9", "av1": "AV1"}
-    missing = [name for codec, name in wanted.items() if codec not in av.codecs_available]
-    if frames != 2:
-        return "fail", f"a video of 2 frames gave {frames}; install PyAV anew"
-    if missing:
-        return "warn", f"PyAV {av.__version__} has no decoder for {', '.join(missing)}"
-    return "ok", f"PyAV {av.__version__}: H.264, HEVC, VP9, AV1"
-
-
-def _bundle() -> tuple[str, str]:
-    from finecut.bundle.verify import verify
-
-    report = verify()
-    if report.ok:
-        return "ok", f"starter: {len(report.passed)} checks passed"
-    return "fail", f"starter: {'; '.join(report.problems)}"
-
-
-def _providers() -> tuple[str, str]:
-    import onnxruntime
-
-    from finecut.bundle.session import choose_providers
-
-    names = [
-        name.removesuffix("ExecutionProvider") for name in choose_providers(None, accelerate=True)
-    ]
-    return "ok", f"onnxruntime {onnxruntime.__version__}: {', '.join(names)}"
-
-
-def _index(directory: Path) -> tuple[str, str]:
-    from finecut.index.store import Index
-
-    try:
-        stats = Index.open(directory).stats()
-    except IndexNotFound:
-        return "warn", f"none at {directory} yet; make it with: finecut index FOLDER"
-    except FinecutError as error:
-        return "fail", str(error)
-    failed = f", {stats.n_failed} failed (finecut ls --failed)" if stats.n_failed else ""
-    return "ok", f"{directory}: {stats.n_videos} videos, {stats.n_clips} clips{failed}"
-
-
-def _space(directory: Path) -> tuple[str, str]:
-    place = next(p for p in (directory, *directory.absolute().parents) if p.exists())
-    free = shutil.disk_usage(place).free
-    return "ok" if free > LOW_SPACE else "warn", f"{bytes_text(free)} free at {place}"
-
-
-def _learn() -> tuple[str, str]:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        return "ok", 'training is not installed (pip install "finecut[learn]"); search needs none'
-    return "ok", "training is installed"

@@ -44,13 +44,28 @@ def print_json(value: Any) -> None:
     out(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
+def say_error(kind: str, message: str, *, as_json: bool) -> None:
+    """What went wrong, on stderr: a line, or with ``--json`` an object as the last line."""
+    if as_json:
+        say(json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False))
+    else:
+        say(f"finecut: {message}")
+
+
+def os_error_text(error: OSError) -> str:
+    """What the system refused, with the file it was about.
+
+    >>> os_error_text(FileNotFoundError(2, "No such file or directory", "a/b"))
+    'a/b: no such file or directory'
+    """
+    reason = (error.strerror or str(error) or type(error).__name__).strip()
+    reason = reason[:1].lower() + reason[1:]
+    return f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason
+
+
 def fail(error: FinecutError, *, as_json: bool) -> NoReturn:
     """Say what went wrong on stderr and leave with the error's exit code."""
-    if as_json:
-        kind = type(error).__name__
-        say(json.dumps({"error": {"type": kind, "message": str(error)}}, ensure_ascii=False))
-    else:
-        say(f"finecut: {error}")
+    say_error(type(error).__name__, str(error), as_json=as_json)
     raise typer.Exit(error.exit_code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Question:
 
 
 # Scenes of the long video, in order; the pictures of the short ones do not come again.
-TOUR_SCENES: tuple[Source, ...] = (m.MOTORCYCLE, m.TEMPLE, m.COFFEE, m.CAMERA, m.COINS)
+TOUR_SCENES: tuple[Source, ...] = (m.GALAXIES, m.TEMPLE, m.COFFEE, m.CAMERA, m.COINS)
 _COFFEE_AT = TOUR_SCENES.index(m.COFFEE) * SCENE_S
 
 QUESTIONS: tuple[Question, ...] = (
@@ -73,6 +74,19 @@ def make_library(folder: Path, say: Callable[[str], None]) -> list[Path]:
             part.replace(folder / name)
     (folder / "LICENCES.txt").write_text(licences(), encoding="utf-8")
     return sorted(folder / name for name in (*films, *copies))
+
+
+def write_queries(path: Path) -> None:
+    """The questions that have an answer, as labelled queries for `finecut quality`."""
+    lines = []
+    for question in QUESTIONS:
+        if question.video is None:
+            continue
+        line: dict[str, str | float] = {"query": question.query, "video": question.video}
+        if question.scene is not None:
+            line["start_s"], line["end_s"] = question.scene
+        lines.append(json.dumps(line) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def licences() -> str:

