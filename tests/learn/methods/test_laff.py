@@ -148,6 +148,16 @@ def test_frames_stand_in_for_missing_video_features() -> None:
     assert relevance.shape == (2, 2, 3) and (relevance[:, 0, 2] == 0).all()
 
 
+def test_a_frames_token_is_the_clip_of_that_frame_alone() -> None:
+    model = build(replace(LEVELS, video_features={}))
+    frames = {"clip": draw(2, 3, 4)}
+    tokens = model.encode_video(frames=frames)
+    assert tokens.frame_mask.all()
+    for i in range(3):
+        alone = model.encode_video(frames={"clip": frames["clip"][:, i : i + 1]}).recall
+        torch.testing.assert_close(tokens.frame_embeds[:, i], alone)
+
+
 def test_a_model_survives_its_checkpoint(tmp_path: Path) -> None:
     model = build(LEVELS)
     again = load_checkpoint(save_checkpoint(model, tmp_path / "laff"))

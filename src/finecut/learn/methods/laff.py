@@ -247,7 +247,10 @@ class LAFF(nn.Module):
         """[B, F, R]: each frame as if it were a clip of its own, in the space of recall."""
         names = self.video_side.names
         batch, count = frames[names[0]].shape[:2]
-        heads, _ = self.video_side({name: frames[name].flatten(0, 1) for name in names})
+        single = {name: frames[name].flatten(0, 1) for name in names}
+        for name in self.config.frame_features:  # attention over one frame leaves its direction
+            single[name] = unit(single[name])
+        heads, _ = self.video_side(single)
         return fold(heads).unflatten(0, (batch, count))
 
     # ---- the four functions of the protocol
