@@ -1,11 +1,15 @@
-"""The starter's two heads: EfficientNet features and MiniLM vectors into one space.
+"""The starter's heads: EfficientNet features into the space of MiniLM's sentence vectors.
 
-Two parts side by side, joined as one vector so that recall stays one inner product:
+Sentences are not transformed beyond centring and an evening-out of directions, so that words
+Flickr8k never saw keep their places; images are brought to them in three ways, all summed:
 
-* LAFF, trained on Flickr8k: pooled features, standardised logits and square roots of class
-  probabilities are fused with attention and meet the sentence vector in h spaces;
-* class names, not trained (ConSE, arXiv:1312.5650): class probabilities, flattened by a
-  temperature, mix the sentence vectors of the 1,000 class names; it knows what Flickr8k has not.
+* LAFF (`finecut.learn.methods.laff`), trained on Flickr8k: four features fused with attention;
+* kernel ridge regression on the same features (`kernel.py`), closed form;
+* class names, untrained: the mixture of the 1,000 class names' vectors by class probabilities.
+
+A clip's vector ends with one more number, its popularity among ordinary sentences, which a query
+subtracts: QB-Norm's inverted softmax (arXiv:2112.12777) for a fixed bank, folded into one inner
+product. It takes hubs down: clips that are fairly near to everything.
 """
 
 from __future__ import annotations
@@ -16,117 +20,138 @@ import torch
 from torch import Tensor, nn
 
 from finecut.learn.methods.laff import LaffConfig, Side, fold, unit
-from finecut.learn.starter.backbone import FEATURE_DIM
+from finecut.learn.starter.features import KEPT, Classifier, ImageFeatures
+from finecut.learn.starter.kernel import KernelHead, k_means
 from finecut.learn.starter.minilm import SENTENCE_DIM
-
-N_CLASSES = 1000
-# Centred MiniLM vectors have entries of about 0.05; LAFF's tanh wants about 1.
-SENTENCE_SCALE = 20.0
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Sizes of the heads, and the weights that were chosen on Flickr8k dev and the shared clips."""
+    """Sizes, and the weights that were chosen on Flickr8k dev and the shared clips."""
 
-    common_dim: int = 1024  # of LAFF, over all heads
+    common_dim: int = 768  # of LAFF, over all heads
     heads: int = 8
-    dropout: float = 0.3
-    class_temperature: float = 2.0  # > 1 flattens the class probabilities before they mix names
-    class_weight: float = 0.75  # of the class-name cosine against LAFF's
+    dropout: float = 0.5
+    members: int = 4  # LAFFs of different seeds, averaged
+    kernel_weight: float = 1.5  # of the kernel's unit vector against LAFF's
+    names_weight: float = 0.35  # of the class-name cosine against theirs, in recall
+    token_names_weight: float = 0.7  # and in tokens: regions lie further from Flickr8k's images
+    hub_weight: float = 0.5  # of the popularity that is subtracted
+    hub_scale: float = 15.0  # inverse temperature of the inverted softmax
+    hub_sentences: int = 1000  # cluster centres of the training captions
 
     def laff(self) -> LaffConfig:
         return LaffConfig(
-            video_features={"pooled": FEATURE_DIM, "logits": N_CLASSES, "classes": N_CLASSES},
+            video_features=KEPT,
             text_features={"sentence": SENTENCE_DIM},
+            no_transform=(),
             common_dim=self.common_dim,
             heads=self.heads,
             dropout=self.dropout,
         )
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """What the heads centre and scale by; measured on Flickr8k train, the names' on the classes."""
+class Evening(nn.Module):
+    """Sentence vectors -> unit vectors whose directions are evened out: (s - mean) C^-1/4.
 
-    pooled_mean: Tensor  # [1280]
-    pooled_std: Tensor
-    logits_mean: Tensor  # [1000]
-    logits_std: Tensor
-    sentence_mean: Tensor  # [384]
-    name_vectors: Tensor  # [1000, 384] of class names, centred
-
-
-class ImageHead(nn.Module):
-    """Pooled features [B, 1280] of clips, frames or regions -> unit vectors, LAFF and class names.
-
-    ``classifier`` is EfficientNet's own last layer; it is not trained.
+    C is the captions' covariance, scaled to a mean variance of 1 and lifted by 0.05. Plain
+    MiniLM space spends most of its length on a few directions that captions differ in little.
     """
 
-    def __init__(
-        self, config: FusionConfig, stats: Statistics, weight: Tensor, bias: Tensor
-    ) -> None:
+    def __init__(self, captions: Tensor) -> None:
         super().__init__()
-        self.temperature = config.class_temperature
-        self.side = Side(config.laff().video_features, config.laff())
-        for name, value in (
-            ("classifier_weight", weight.detach().clone()),
-            ("classifier_bias", bias.detach().clone()),
-            ("pooled_mean", stats.pooled_mean),
-            ("pooled_std", stats.pooled_std),
-            ("logits_mean", stats.logits_mean),
-            ("logits_std", stats.logits_std),
-            ("name_vectors", stats.name_vectors),
-        ):
-            self.register_buffer(name, value)
+        self.register_buffer("mean", captions.mean(0))
+        centred = (captions - self.mean).double()
+        values, vectors = torch.linalg.eigh(centred.T @ centred / len(captions))
+        values = values / values.mean() + 0.05
+        self.register_buffer("even", ((vectors * values.pow(-0.25)) @ vectors.T).float())
 
-    def features(self, pooled: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The three features LAFF fuses, and the class-name mixture [B, 384] of unit length."""
-        logits = pooled @ self.classifier_weight.T + self.classifier_bias
-        flat = (logits / self.temperature).softmax(-1)
-        fused = {
-            "pooled": (pooled - self.pooled_mean) / self.pooled_std,
-            "logits": (logits - self.logits_mean) / self.logits_std,
-            # Square roots of probabilities are of unit length; times sqrt(1000) of unit entries.
-            "classes": logits.softmax(-1).sqrt() * N_CLASSES**0.5,
-        }
-        return fused, unit(flat @ self.name_vectors)
-
-    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        fused, names = self.features(pooled)
-        return fold(self.side(fused)[0]), names
+    def forward(self, sentences: Tensor) -> Tensor:
+        return unit((sentences - self.mean) @ self.even)
 
 
-class TextHead(nn.Module):
-    """MiniLM sentence vectors [B, 384] -> unit vectors in the same two parts."""
+class LaffHead(nn.Module):
+    """LAFF's video side and a linear map from its common spaces to sentence space."""
 
-    def __init__(self, config: FusionConfig, stats: Statistics) -> None:
+    def __init__(self, config: FusionConfig) -> None:
         super().__init__()
-        self.side = Side(config.laff().text_features, config.laff())
-        self.register_buffer("sentence_mean", stats.sentence_mean)
+        laff = config.laff()
+        self.side = Side(laff.video_features, laff)
+        self.out = nn.Linear(config.common_dim, SENTENCE_DIM)
+        self.logit_scale = nn.Parameter(torch.tensor(3.0))  # the log, as everywhere
 
-    def forward(self, sentences: Tensor) -> tuple[Tensor, Tensor]:
-        centred = sentences - self.sentence_mean
-        fused, _ = self.side({"sentence": centred * SENTENCE_SCALE})
-        return fold(fused), unit(centred)
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        return unit(self.out(fold(self.side(features)[0])))
 
 
 class Fusion(nn.Module):
-    """Both heads, and the temperature InfoNCE learns."""
+    """Everything after the backbones, on both sides."""
 
     def __init__(
-        self, config: FusionConfig, stats: Statistics, weight: Tensor, bias: Tensor
+        self, config: FusionConfig, classifier: Classifier, images: Tensor, captions: Tensor
     ) -> None:
+        """Args:
+        images: [N, 1280] pooled features of the training images.
+        captions: [N, C, 384] their captions' sentence vectors.
+        """
         super().__init__()
         self.config = config
-        self.image = ImageHead(config, stats, weight, bias)
-        self.text = TextHead(config, stats)
-        self.logit_scale = nn.Parameter(torch.tensor(3.0))  # the log, as everywhere
+        self.features = ImageFeatures(classifier, images)
+        self.evening = Evening(captions.flatten(0, 1))
+        evened = self.evening(captions)
+        features, _ = self.features(images)
+        self.kernel = KernelHead(features, unit(evened.mean(1)))
+        self.laffs = nn.ModuleList([LaffHead(config) for _ in range(config.members)])
+        bank = k_means(self.evening(captions[:, 0]), config.hub_sentences, seed=0)
+        bank = unit(bank @ torch.linalg.inv(self.evening.even))  # centred sentences again
+        self.register_buffer("bank", self._query(bank))  # [B, 384]
+        self.register_buffer("usual", torch.zeros(()))  # popularity, set by `centre_popularity`
 
-    def embed_images(self, pooled: Tensor) -> Tensor:
-        """[B, 1280] -> [B, common_dim + 384]: what recall compares."""
-        return torch.cat(self.image(pooled), dim=-1)
+    # ---- images
 
-    def embed_sentences(self, sentences: Tensor) -> Tensor:
-        """[B, 384] -> [B, common_dim + 384], the class-name weight folded in."""
-        laff, names = self.text(sentences)
-        return torch.cat([laff, self.config.class_weight * names], dim=-1)
+    def embed(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features [B, 1280] of frames or regions -> two unit vectors [B, 384] each: what
+        was learned, in evened-out sentence space, and the mixture of class names."""
+        features, names = self.features(pooled)
+        learned = sum(laff(features) for laff in self.laffs) / len(self.laffs)
+        return unit(unit(learned) + self.config.kernel_weight * self.kernel(features)), names
+
+    def join(self, learned: Tensor, names: Tensor, names_weight: float) -> Tensor:
+        """Both parts as one vector [..., 384], to be met by a centred sentence."""
+        return learned @ self.evening.even + names_weight * names
+
+    def tokens(self, learned: Tensor, names: Tensor) -> Tensor:
+        """Unit vectors [..., 384] of frames or regions, to be compared with `text_tokens`."""
+        return unit(self.join(learned, names, self.config.token_names_weight))
+
+    def popularity(self, clips: Tensor) -> Tensor:
+        """How near clips [..., 384] are to ordinary sentences, against the usual: [..., 1]."""
+        scale = self.config.hub_scale
+        return (scale * clips @ self.bank.T).logsumexp(-1, keepdim=True) / scale - self.usual
+
+    @torch.no_grad()
+    def centre_popularity(self, images: Tensor) -> None:
+        """Make 0 the mean popularity of ``images``: it then hardly counts between two clips."""
+        self.usual.zero_()
+        self.usual.copy_(self.recall_vectors(*self.embed(images))[:, -1].mean())
+
+    def recall_vectors(self, learned: Tensor, names: Tensor) -> Tensor:
+        """Means over a clip's frames of `embed`'s parts -> [..., 385]."""
+        clips = self.join(unit(learned), unit(names), self.config.names_weight)
+        return torch.cat([clips, self.popularity(clips)], dim=-1)
+
+    # ---- sentences
+
+    def _query(self, centred: Tensor) -> Tensor:
+        """Unit centred sentences [..., 384], so long that their evened-out self has length 1."""
+        return centred / (centred @ self.evening.even).norm(dim=-1, keepdim=True).clamp(min=1e-6)
+
+    def recall_queries(self, sentences: Tensor) -> Tensor:
+        """[B, 384] -> [B, 385]; the inner product with a clip is its score."""
+        query = self._query(unit(sentences - self.evening.mean))
+        hub = torch.full_like(query[..., :1], -self.config.hub_weight)
+        return torch.cat([query, hub], dim=-1)
+
+    def text_tokens(self, sentences: Tensor) -> Tensor:
+        """[B, 384] -> [B, 384] of unit length, what frame and patch tokens are compared with."""
+        return unit(sentences - self.evening.mean)

@@ -1,4 +1,4 @@
-"""The three graphs of the starter bundle as torch modules, ready for `torch.onnx.export`."""
+"""The three graphs of the starter bundle as torch modules, ready to be exported."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from finecut.learn.methods.laff import unit
 from finecut.learn.starter.backbone import MAP_SIDE, Lite0
 from finecut.learn.starter.fusion import Fusion
-from finecut.learn.starter.minilm import MiniLM
+from finecut.learn.starter.minilm import SENTENCE_DIM, MiniLM
+
+RECALL_DIM = SENTENCE_DIM + 1  # the last number is a clip's popularity
+TOKEN_DIM = SENTENCE_DIM
 
 
 @dataclass(frozen=True)
 class RerankConfig:
     """Weights of the late score, chosen on Flickr8k dev and the shared clips."""
 
-    frame_temperature: float = 0.1  # of the softmax over frames
-    patch_temperature: float = 0.1  # of the softmax over all patches of the clip
-    frame_weight: float = 0.5
-    patch_weight: float = 0.5
+    frame_temperature: float = 0.05  # of the softmax over a clip's frames
+    patch_temperature: float = 0.05  # of the softmax over all regions of a clip
+    frame_weight: float = 0.4
+    patch_weight: float = 0.4
 
 
 def region_pooling(rows: int, columns: int) -> Tensor:
-    """[rows * columns, 49] averages of a 7x7 map over near-equal, where needed overlapping, blocks.
+    """[rows * columns, 49]: means of a 7x7 map over near-equal, where needed overlapping, blocks.
 
     >>> region_pooling(1, 1).unique().mul(49).round().tolist()
     [1.0]
@@ -40,47 +42,43 @@ class VideoGraph(nn.Module):
     Only real frames pass through the network: padding costs nothing.
     """
 
-    def __init__(
-        self, backbone: Lite0, fusion: Fusion, token_map: Tensor, rows: int, columns: int
-    ) -> None:
+    def __init__(self, backbone: Lite0, fusion: Fusion, rows: int, columns: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.fusion = fusion
-        self.register_buffer("token_map", token_map)  # [R, D]
         self.register_buffer("regions", region_pooling(rows, columns))  # [P, 49]
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n, f = frame_mask.shape
         real = frame_mask.flatten().nonzero().squeeze(1)  # [M] places of real frames
         maps = self.backbone(frames.flatten(0, 1)[real])  # [M, 49, 1280]
-        pooled = maps.mean(1)
-        weights = frame_mask.float()
-        weights = weights / weights.sum(1, keepdim=True).clamp(min=1.0)
-        whole = torch.zeros(n * f, pooled.shape[1]).index_put((real,), pooled)
-        recall = self.fusion.embed_images(
-            (weights.unsqueeze(1) @ whole.reshape(n, f, -1)).squeeze(1)
+        # The whole frame first, then its regions.
+        views = torch.cat([maps.mean(1, keepdim=True), self.regions @ maps], 1)  # [M, 1 + P, 1280]
+        learned, names = self.fusion.embed(views.flatten(0, 1))
+        tokens = self.fusion.tokens(learned, names)
+        both = torch.cat([learned, names, tokens], -1).reshape(-1, views.shape[1], 3 * TOKEN_DIM)
+        spread = torch.zeros(n * f, *both.shape[1:]).index_put((real,), both)
+        spread = spread.reshape(n, f, *both.shape[1:])  # [N, F, 1 + P, 3 D]
+        # Frames that are not real are 0 here; `unit` makes the sum a mean.
+        summed = spread[:, :, 0].sum(1)  # [N, 3 D]
+        recall = self.fusion.recall_vectors(
+            summed[:, :TOKEN_DIM], summed[:, TOKEN_DIM : 2 * TOKEN_DIM]
         )
-        regions = self.regions @ maps  # [M, P, 1280]
-        tokens = torch.cat([pooled.unsqueeze(1), regions], 1)  # [M, 1 + P, 1280]
-        tokens = self.fusion.embed_images(tokens.flatten(0, 1)) @ self.token_map
-        tokens = unit(tokens).reshape(-1, 1 + len(self.regions), tokens.shape[-1])
-        spread = torch.zeros(n * f, *tokens.shape[1:]).index_put((real,), tokens)
-        spread = spread.reshape(n, f, *tokens.shape[1:])  # [N, F, 1 + P, D]
-        return recall, spread[:, :, 0], spread[:, :, 1:]
+        tokens = spread[..., 2 * TOKEN_DIM :]
+        return recall, tokens[:, :, 0], tokens[:, :, 1:]
 
 
 class TextGraph(nn.Module):
     """input_ids int64 [Q, W], word_mask [Q, W] -> recall_query [Q, R], text_embeds [Q, D]."""
 
-    def __init__(self, sentences: MiniLM, fusion: Fusion, token_map: Tensor) -> None:
+    def __init__(self, sentences: MiniLM, fusion: Fusion) -> None:
         super().__init__()
         self.sentences = sentences
         self.fusion = fusion
-        self.register_buffer("token_map", token_map)  # [R, D]
 
     def forward(self, input_ids: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
-        recall = self.fusion.embed_sentences(self.sentences(input_ids, word_mask))
-        return recall, unit(recall @ self.token_map)
+        sentences = self.sentences(input_ids, word_mask)
+        return self.fusion.recall_queries(sentences), self.fusion.text_tokens(sentences)
 
 
 class RerankGraph(nn.Module):
