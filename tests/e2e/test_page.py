@@ -274,6 +274,50 @@ def test_no_good_match_is_said_with_guesses_below(visit):
     assert "Weak" in page.locator(".group .match").first.inner_text()
 
 
+def test_the_pointer_scrubs_through_the_moment(visit):
+    page = visit().go("/?q=red")
+    card = page.locator(".group", has_text="lights.mp4").locator(".moment").first
+    card.wait_for()
+    stamp = card.locator(".stamp")
+    strip = "document.querySelector('.group .moment img.strip').style.transform"
+    rest, at_rest = stamp.inner_text(), page.evaluate(strip)
+    box = card.bounding_box()
+    seen = set()
+    for share in (0.05, 0.5, 0.95):
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+        seen.add((stamp.inner_text(), page.evaluate(strip)))
+    assert len(seen) == 3
+    page.mouse.move(5, 5)
+    assert (stamp.inner_text(), page.evaluate(strip)) == (rest, at_rest)
+
+
+def test_a_link_is_copied(visit):
+    site = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = site.go("/?q=green&min_height=100")
+    site.play_first()
+    page.keyboard.press("c")
+    page.wait_for_selector(".toast:has-text('Link copied')")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(site.base + "/?q=green&min_height=100&play=")
+
+
+@pytest.mark.slow
+def test_a_long_video_shows_more_of_itself(visit, library, tmp_path):
+    own = ColorLibrary(tmp_path / "videos", tmp_path / "index", library.bundle)
+    color_video(own.videos / "long.mp4", *["red", "blue", "white"] * 10, seconds=2)
+    own.indexed()
+    with serving(own.index) as address:
+        page = visit(address).go("/?q=red")
+        page.wait_for_selector(".group .moment")
+        assert page.locator(".group").count() == 1
+        assert page.locator(".others .moment").count() == 4
+        page.click("text=/more from this video/i")
+        until(page, "document.querySelectorAll('.others .moment').length > 8")
+        page.locator(".others .moment").nth(5).click()
+        page.wait_for_selector("#player[open] .pick[aria-current=true]")
+        assert page.locator("#player .pick").count() > 8
+
+
 def test_names_are_text_never_markup(visit):
     page = visit().go("/?q=yellow")
     page.wait_for_selector(".group .name")

@@ -97,7 +97,7 @@ function group(moments, ask, open, actions) {
       el("button", { type: "button", onclick: () => actions.like(lead) }, "More like this")),
   );
   redraw();
-  if (coversAll(lead.duration_s, all)) moreButton.remove();
+  if (!hidden.length && coversAll(lead.duration_s, all)) moreButton.remove();
   return node;
 }
 
