@@ -24,3 +24,9 @@ def shared() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("FINECUT_SHARED is not set to a directory: this test needs the shared data")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `video_corpus.write_case` puts its files: made once, for all tests that read them."""
+    return tmp_path_factory.mktemp("corpus")

@@ -13,14 +13,11 @@ from video_corpus import CASES, DAMAGED, GOOD, REFUSED, write_corpus
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory, bundle):
-    folder = tmp_path_factory.mktemp("corpus")
-    paths = write_corpus(folder / "videos")
-    events = []
-    report = build_index(
-        list(paths.values()), folder / "index", bundle, workers=2, on_event=events.append
-    )
-    return paths, report, Index.open(folder / "index"), events
+def corpus(corpus_folder, tmp_path_factory, bundle):
+    paths = write_corpus(corpus_folder)
+    place, events = tmp_path_factory.mktemp("index-of-corpus") / "index", []
+    report = build_index(list(paths.values()), place, bundle, workers=2, on_event=events.append)
+    return paths, report, Index.open(place), events
 
 
 def test_every_file_is_told_of_and_none_stops_the_run(corpus):

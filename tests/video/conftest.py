@@ -11,7 +11,6 @@ from video_corpus import write_case
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def corpus(corpus_folder: Path) -> Callable[[str], Path]:
     """Gives the path of a corpus file by name, making it on first use."""
-    folder = tmp_path_factory.mktemp("corpus")
-    return lambda name: write_case(name, folder)
+    return lambda name: write_case(name, corpus_folder)

@@ -88,6 +88,11 @@ class Bundle:
         """64 hex digits that change with everything that changes an embedding."""
         return self.manifest.fingerprint
 
+    @property
+    def threads(self) -> int | None:
+        """Threads of one run, as asked for; None for all cores."""
+        return self._threads
+
     def with_threads(self, threads: int) -> Bundle:
         """The same bundle with so many threads in one run; its graphs are loaded for itself.
 

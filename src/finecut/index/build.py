@@ -46,7 +46,8 @@ def build_index(
     Args:
         roots: folders and files; what the index knows outside them is left alone.
         index_dir: made if it is not there.
-        bundle: the model; an index keeps to the one it was made with.
+        bundle: the model; an index keeps to the one it was made with. The threads it was loaded
+            with, if any, are how many batches are encoded side by side.
         levels: which tokens to store: of whole clips only, of frames, or of patches too.
         exclude: globs on names, paths below a root, or whole paths.
         follow_symlinks: go through links, each target once.
@@ -95,13 +96,16 @@ def build_index(
         try:
             run.apply(writer, plan, found.unreadable)
             run.work(
-                writer, plan.jobs, workers or min(MOST_DECODERS, cores), min(MOST_ENCODERS, cores)
+                writer,
+                plan.jobs,
+                workers or min(MOST_DECODERS, cores),
+                bundle.threads or min(MOST_ENCODERS, cores),
             )
         except OSError as error:
             raise FinecutError(
                 f"The index at {directory} could not be written: {plain_message(error)}. "
-                "What was reported done is kept. Free some space or mend the permissions and run the "
-                "same command again."
+                "What was reported done is kept. Free some space or mend the permissions, then run "
+                "the same command again."
             ) from error
         run.finish(writer)
     return run.report
