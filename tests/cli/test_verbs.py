@@ -332,10 +332,15 @@ def test_interrupted_indexing_goes_on(library: Library, run: Run, tmp_path: Path
 
 
 def test_odd_file_names_are_printed(library: Library, run: Run, tmp_path: Path):
-    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x8e\xac.mp4")
+    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x8e\xac [red] \x1b[31m.mp4")
     write_video(tmp_path / "v" / "x.mp4", ["red"], seed=9).rename(tmp_path / "v" / name)
     index = tmp_path / "index"
     done = run("index", tmp_path / "v", "--index", index, "--bundle", library.bundle)
     assert done.code == 0, done.err
-    assert "caf" in run("ls", "--index", index).out
-    assert run("search", "red", "--index", index, "--json").json["results"]
+    listed = run("ls", "--index", index).out
+    assert "caf" in listed and "\\x1b[31m" in listed and "\x1b" not in listed
+    found = run("search", "red", "--index", index, "--json").json["results"]
+    assert found[0]["video"].endswith("\x1b[31m.mp4")
+    command = [sys.executable, "-m", "finecut", "search", "red", "--index", index, "-f"]
+    piped = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+    assert os.fsdecode(piped.stdout.rstrip(b"\n")) == str(tmp_path / "v" / name)

@@ -48,7 +48,7 @@ def demo(
                 out("No good match. Best guess:")
             out(
                 f"  {time_text(answer.start_s)}-{time_text(answer.end_s)}  "
-                f"{answer.confidence:4.0%}  {Path(answer.video).name}"
+                f"{answer.confidence:4.0%}  {path_text(Path(answer.video).name)}"
                 f"  ({answer.elapsed_ms:.0f} ms, {'right' if answer.right else 'WRONG'})"
             )
         out()

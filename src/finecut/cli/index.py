@@ -18,6 +18,7 @@ from finecut.cli.show import (
     command,
     out,
     path_text,
+    plain,
     print_json,
     say,
     time_text,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from finecut.index.report import IndexEvent, IndexReport
 
 PLAIN_EVERY_S = 5.0  # between lines of progress where stderr is no terminal
+ETA_FILES = 20  # or a fifth of all: before that the time left is a guess that misleads
 
 
 def register(app: typer.Typer) -> None:
@@ -185,10 +187,10 @@ class _Progress:
             from rich.progress import BarColumn, Progress, TextColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TextColumn("{task.completed:.0f}/{task.total:.0f} files"),
-                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[rate]}", markup=False),  # may hold a file name
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -206,7 +208,8 @@ class _Progress:
             event.kind, "indexing"
         )
         rate = f"{event.frames} frames, {event.x_realtime:.0f}x real time"
-        if event.eta_s is not None:
+        known = event.done_files >= ETA_FILES or event.done_files * 5 >= event.total_files
+        if event.eta_s is not None and known:
             rate += f", {time_text(event.eta_s)[:-2]} left"
         if self._bar is not None:
             self._bar.update(
@@ -214,7 +217,7 @@ class _Progress:
                 description=doing,
                 completed=event.done_files,
                 total=event.total_files,
-                rate=rate if event.frames else event.message,
+                rate=rate if event.frames else plain(event.message),
             )
             return
         now = time.monotonic()

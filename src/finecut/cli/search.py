@@ -14,6 +14,7 @@ from finecut.cli.show import (
     confidence_text,
     linked,
     out,
+    out_path,
     path_text,
     print_json,
     say,
@@ -163,7 +164,7 @@ def search(
         print_json(found.to_json())
     elif paths_only:
         for path in dict.fromkeys(moment.video for moment in found):
-            out(path)
+            out_path(path)
     else:
         show_results(found)
 
@@ -181,7 +182,7 @@ def show_results(found: Results) -> None:
 
 def _row(rank: int, moment: Moment) -> tuple[str, ...]:
     times = f"{time_text(moment.start_s)}-{time_text(moment.end_s)}"
-    sure = f"{confidence_text(moment.confidence)} {moment.confidence:4.0%}"
+    sure = f"{confidence_text(moment.confidence):6} {moment.confidence:4.0%}"
     return (str(rank), times, sure, linked(path_text(moment.video), moment.video))
 
 
@@ -297,7 +298,8 @@ def cut(
         )
     else:
         how = "copied" if report.copied else "encoded"
-        out(f"{output}  {time_text(report.start_s)}-{time_text(report.end_s)} ({how})")
+        times = f"{time_text(report.start_s)}-{time_text(report.end_s)}"
+        out(f"{path_text(str(output))}  {times} ({how})")
 
 
 @command

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -19,6 +20,9 @@ from finecut.errors import FinecutError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# C0 and C1 controls and the marks that turn the direction of text, but not the end of a line.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
@@ -28,15 +32,34 @@ def out(text: str = "") -> None:
     sys.stdout.write(_printable(text, sys.stdout) + "\n")
 
 
+def out_path(path: str) -> None:
+    """One path on a line of its own, byte for byte as the file system has it: for pipes."""
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:  # replaced by a stream of text
+        out(path)
+        return
+    sys.stdout.flush()
+    binary.write(os.fsencode(path) + b"\n")
+
+
 def say(text: str = "") -> None:
     """One line beside the result: progress, notes, warnings."""
-    sys.stderr.write(_printable(text, sys.stderr) + "\n")
+    sys.stderr.write(_printable(plain(text), sys.stderr) + "\n")
 
 
 def _printable(text: str, stream: Any) -> str:
     # File names may hold bytes that are no text (surrogates), and a terminal may not know "…".
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def plain(text: str) -> str:
+    r"""Text that cannot steer a terminal: control characters, which names may hold, spelled out.
+
+    >>> plain("a\x1b[31m.mp4"), plain("two\nlines")
+    ('a\\x1b[31m.mp4', 'two\nlines')
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def print_json(value: Any) -> None:
@@ -121,12 +144,13 @@ def confidence_text(confidence: float) -> str:
 
 
 def path_text(path: str) -> str:
-    """A path as people read it: from here where that is shorter."""
+    """A path as people read it: on one line, and from here where that is shorter."""
     try:
         relative = os.path.relpath(path)
     except ValueError:  # another drive
-        return path
-    return relative if len(relative) < len(path) else path
+        relative = path
+    shown = relative if len(relative) < len(path) else path
+    return plain(shown).replace("\n", "\\n")
 
 
 def linked(text: str, path: str) -> str:
