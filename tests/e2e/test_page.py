@@ -318,6 +318,19 @@ def test_a_long_video_shows_more_of_itself(visit, library, tmp_path):
         assert page.locator("#player .pick").count() > 8
 
 
+def test_a_file_that_has_gone_is_said(visit, library, tmp_path):
+    own = ColorLibrary(tmp_path / "videos", tmp_path / "index", library.bundle)
+    color_video(own.videos / "gone.mp4", "red", "blue")
+    own.indexed()
+    with serving(own.index) as address:
+        page = visit(address, expect="404").go("/?q=red")
+        page.wait_for_selector(".group .moment")
+        (own.videos / "gone.mp4").unlink()
+        page.locator(".group .moment").first.click()
+        page.wait_for_selector("#player .stage-note")
+        assert "Bring it back" in page.inner_text("#player .stage-note")
+
+
 def test_names_are_text_never_markup(visit):
     page = visit().go("/?q=yellow")
     page.wait_for_selector(".group .name")
@@ -544,6 +557,10 @@ def test_the_token_is_asked_for_and_opens_videos(visit, library):
         page.wait_for_selector(".group .moment")
         start, end = site.play_first()
         until(page, PLAYS_INSIDE, arg=[start, end])
+        page.keyboard.press("Escape")
+        page.context.clear_cookies()  # as after a restart of the server
+        start, end = site.play_first()
+        until(page, PLAYS_INSIDE, [start, end])
         page.reload()  # the tab keeps the token
         page.wait_for_selector(".group")
         assert page.evaluate("document.cookie") == ""

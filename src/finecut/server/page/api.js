@@ -64,6 +64,22 @@ export async function login(token) {
   }
 }
 
+/** Log in again with the kept token; whether there was one and it still holds. */
+export async function renewSession() {
+  const token = sessionStorage.getItem(TOKEN);
+  return token ? login(token).then(() => true, () => false) : false;
+}
+
+/** Why an address cannot be had, as an ApiError; null when it can. Reads one byte. */
+export async function trouble(url) {
+  try {
+    await (await send(url, { headers: { Range: "bytes=0-0" } })).arrayBuffer();
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
 /** Make sure that this tab may ask: log in again with a kept token, else ask for one. */
 export async function ensureSession() {
   const session = await (await send("/api/v1/session")).json();

@@ -13,6 +13,7 @@ import * as route from "./route.js";
 import { SearchBox } from "./searchbox.js";
 
 const FIRST_K = 24;
+const RENEW_MS = 3_600_000;
 const EXAMPLES = [
   "a person talking to the camera", "a dog running outside", "waves on a beach",
   "food on a plate", "cars on a street at night", "people on a stage",
@@ -252,6 +253,7 @@ async function start() {
     box.focus();
   });
   addEventListener("popstate", () => render());
+  setInterval(api.renewSession, RENEW_MS); // pictures load by a cookie, which ends
   try {
     await api.ensureSession();
   } catch (error) {

@@ -1,10 +1,11 @@
 // The player: a dialog that starts a video at the moment that was found.
 
 import * as api from "./api.js";
-import { button, byId, copy, el, icon, toast } from "./dom.js";
+import { byId, copy, el, toast } from "./dom.js";
 import { factsOf } from "./facts.js";
 import { clock, codecName, frameUrl } from "./format.js";
 import { drawHeat } from "./heatmap.js";
+import { playerParts } from "./player-parts.js";
 import { matchLabel, momentKey } from "./results.js";
 import { isAsking } from "./route.js";
 import { thumb, tilesOf } from "./thumb.js";
@@ -20,6 +21,7 @@ export class Player {
   #result = null; // what is shown; a video without a search has neither scores nor evidence
   #frameTime = null; // set while frames stand in for a video the browser cannot play
   #loop = false;
+  #renewed = false; // the session, for the video that is shown
   #turn = 0; // rises with every opening: answers that come too late are dropped
 
   /** hooks: like(result), changed(result or null), linkTo(result). */
@@ -50,7 +52,10 @@ export class Player {
     if (!this.#moments.length && result.evidence) this.#moments = [result];
     this.#turn += 1;
     const sameVideo = this.isOpen && this.#result?.video_id === result.video_id;
-    if (!sameVideo) this.#frames = framesOf(this.#moments);
+    if (!sameVideo) {
+      this.#frames = framesOf(this.#moments);
+      this.#renewed = false;
+    }
     this.#show(result, sameVideo);
     if (!this.isOpen) {
       this.dialog.showModal();
@@ -67,52 +72,15 @@ export class Player {
   // -- what it is made of ----------------------------------------------------------------------
 
   #build() {
-    this.title = el("h2", { id: "player-title" });
-    this.where = el("p", { className: "meta" });
-    this.match = el("span", {});
-    this.video = el("video", { controls: true, playsinline: true, preload: "metadata", tabindex: "0" });
-    this.image = el("img", { alt: "" });
-    this.heat = el("canvas", { "aria-hidden": "true" });
-    this.legend = el("p", { className: "legend" }, "less", el("i", {}), "more like what was asked");
-    this.still = el("div", { className: "still", hidden: true }, this.image, this.heat, this.legend);
-    this.note = el("p", { className: "stage-note", role: "status", hidden: true });
-    this.now = el("span", { className: "now time" });
-    this.range = el("span", { className: "time" });
     this.timeline = new Timeline({ interactive: true, onseek: (seconds) => this.#seek(seconds) });
-    const act = (name, label, key, work) => button(name, label, work, { quiet: false, key });
-    this.why = act("heat", "Why it matched", "h", () => this.#toggleHeat());
-    this.why.setAttribute("aria-pressed", "false");
-    this.loopButton = act("loop", "Loop moment", "l", () => this.#toggleLoop());
-    this.loopButton.setAttribute("aria-pressed", "false");
-    this.save = el("a", { className: "plain", title: "Save clip (s)", download: "" },
-      icon("save"), el("span", { className: "label" }, "Save clip"));
-    this.save.addEventListener("click", () => toast("Cutting the clip. It goes to your downloads."));
-    this.list = el("ol", { id: "player-moments" });
-    this.listHead = el("h3", {}, "Moments in this video");
-    this.details = el("dl", { className: "facts" });
-
-    this.dialog.replaceChildren(
-      el("header", { className: "player-head" },
-        el("div", { className: "words" }, this.title, this.where),
-        this.match,
-        button("prev", "Previous result", () => this.#step(-1), { key: "p" }),
-        button("next", "Next result", () => this.#step(1), { key: "n" }),
-        button("close", "Close", () => this.close(), { key: "Esc" })),
-      el("div", { className: "player-grid" },
-        el("div", {},
-          el("div", { className: "stage" }, this.video, this.still, this.note),
-          el("div", { className: "under" },
-            this.timeline.node,
-            el("div", { className: "ends" }, this.now, this.range),
-            el("div", { className: "player-actions" },
-              this.why, this.loopButton,
-              act("like", "More like this", "m", () => this.hooks.like(this.#here())),
-              el("span", { className: "gap" }),
-              act("link", "Copy link", "c", () => copy(this.hooks.linkTo(this.#here()), "Link copied")),
-              this.save))),
-        el("aside", { className: "side" },
-          el("div", { className: "side-scroll" }, this.listHead, this.list, this.details))));
-
+    Object.assign(this, playerParts(this.dialog, this.timeline, {
+      why: () => this.#toggleHeat(),
+      loop: () => this.#toggleLoop(),
+      like: () => this.hooks.like(this.#here()),
+      link: () => copy(this.hooks.linkTo(this.#here()), "Link copied"),
+      step: (by) => this.#step(by),
+      close: () => this.close(),
+    }));
     this.video.addEventListener("timeupdate", () => this.#tick());
     this.video.addEventListener("seeking", () => this.#tick());
     this.video.addEventListener("play", () => this.#hideHeat());
@@ -271,20 +239,28 @@ export class Player {
 
   // -- frames in place of a video --------------------------------------------------------------
 
-  #cannotPlay() {
+  /** Say why there is no picture, and show single frames where they can be had. */
+  async #cannotPlay() {
     if (!this.#result || this.#frameTime !== null || !this.video.getAttribute("src")) return;
-    const code = this.video.error?.code;
-    const time = this.#result.play_s ?? this.#result.start_s;
+    const [turn, time] = [this.#turn, this.#result.play_s ?? this.#result.start_s];
     this.video.pause();
+    // A browser says the same of a file it may not have as of one it cannot decode: ask the server.
+    const trouble = await api.trouble(this.#result.media_url);
+    if (turn !== this.#turn || this.#frameTime !== null) return;
+    if (!trouble && !this.#renewed) {
+      this.#renewed = true; // the cookie may have ended, with its time or with the server
+      if (await api.renewSession()) {
+        this.#load(this.#result, time);
+        return;
+      }
+    }
     this.video.hidden = true;
     this.#frameTime = time;
-    const why = code === MediaError.MEDIA_ERR_NETWORK
-      ? "The video stopped coming from the server."
-      : `This browser cannot play ${codecName(this.#result.codec)} in this file.`;
-    this.note.textContent = `${why} Its frames are shown instead: move along the time line.`;
+    this.note.textContent = trouble?.message ??
+      `This browser cannot play ${codecName(this.#result.codec)} in this file. Its frames are shown instead: move along the time line.`;
     this.note.hidden = false;
-    if (this.dialog.open) this.timeline.node.focus({ preventScroll: true }); // a hidden video holds no keys
-    this.#showFrame(time);
+    if (this.isOpen) this.timeline.node.focus({ preventScroll: true }); // a hidden video holds no keys
+    if (!trouble) this.#showFrame(time);
   }
 
   #showFrame(time) {
