@@ -6,9 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from finecut.errors import (
     IndexCorrupt,
@@ -18,7 +22,8 @@ from finecut.errors import (
     ShapeError,
     UsageError,
 )
-from finecut.index.quantise import dequantise
+from finecut.index import writer as writer_module
+from finecut.index.quantise import dequantise, quantise
 from finecut.index.store import Index
 from finecut.index.writer import IndexWriter
 from index.stored import clips_of, meta_of, put, row_of
@@ -275,3 +280,87 @@ def test_compaction_keeps_every_row(tmp_path):
     np.testing.assert_array_equal(after.recall_matrix(), before.recall_matrix())
     shutil.rmtree(tmp_path / "i" / "cache")
     np.testing.assert_array_equal(Index.open(tmp_path / "i").tokens(range(30)).frames, tokens)
+
+
+def test_the_space_of_what_was_removed_is_given_back(tmp_path):
+    with IndexWriter(tmp_path / "i", meta_of()) as writer:
+        names = [f"{number:032d}" for number in range(8)]
+        clips = [clip for name in names for clip in clips_of(writer, name, (4, 4), 0)]
+        writer.commit(clips, [row_of(name, writer.build, 2) for name in names])
+        writer.commit(removed=[f"{number:032d}" for number in range(6)])
+        parts = writer.dataset("tokens").get_fragments()
+        assert sum(part.count_rows() for part in parts) == 4
+        assert writer.compact()
+        parts = writer.dataset("tokens").get_fragments()
+        assert sum(part.physical_rows for part in parts) == 4
+    assert len(Index.open(tmp_path / "i").clips) == 4
+
+
+OPERATION = st.one_of(
+    st.tuples(st.just("put"), st.integers(0, 5)),
+    st.tuples(st.just("put"), st.integers(0, 5)),
+    st.tuples(st.just("remove"), st.integers(0, 5)),
+    st.tuples(st.just("spill"), st.integers(0, 5)),
+    st.tuples(st.just("fail"), st.integers(0, 5)),
+    st.tuples(st.just("reopen"), st.just(0)),
+    st.tuples(st.just("compact"), st.just(0)),
+    st.tuples(st.just("no cache"), st.just(0)),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(OPERATION, max_size=12))
+def test_any_history_leaves_what_was_committed_last(operations):
+    """A writer and a reader side by side, against a dictionary."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer_module, "COMPACT_FRAGMENTS", 3)
+        place = Path(folder) / "i"
+        writer = IndexWriter(place, meta_of()).__enter__()
+        reader = Index.open(place)
+        expected: dict[str, list] = {}
+        try:
+            for step, (kind, number) in enumerate(operations):
+                video_id = f"{number:032d}"
+                if kind == "reopen":
+                    writer.__exit__(None, None, None)
+                    writer = IndexWriter(place).__enter__()
+                elif kind == "put":
+                    # Indexing a content again happens in a later run only.
+                    if writer.videos.get(video_id, row_of("", 0, 0)).build != writer.build:
+                        expected[video_id] = put(writer, video_id, (1 + number % 3, 2), step)
+                elif kind == "remove":
+                    writer.commit(removed=[video_id])
+                    expected.pop(video_id, None)
+                elif kind == "spill":
+                    writer.commit(clips_of(writer, "f" * 32, (number + 1,), step))
+                elif kind == "fail":
+                    row = row_of(video_id, writer.build + 1, 0, status="failed")
+                    writer.commit(videos=[row])
+                    expected.pop(video_id, None)
+                elif kind == "compact":
+                    writer.compact()
+                else:
+                    shutil.rmtree(place / "cache", ignore_errors=True)
+                reader.refresh()
+                check(reader, expected)
+                check(Index.open(place), expected)
+        finally:
+            writer.__exit__(None, None, None)
+
+
+def check(index: Index, expected: dict[str, list]) -> None:
+    done = {row.video_id: n for n, row in enumerate(index.videos) if row.status == "done"}
+    assert set(done) == set(expected)
+    assert len(index.clips) == sum(map(len, expected.values()))
+    for video_id, clips in expected.items():
+        rows = np.flatnonzero(index.clips.video == done[video_id])
+        assert index.clips.clip_id[rows].tolist() == [clip.clip_id for clip in clips]
+        stored = index.tokens(rows)
+        for place, (row, clip) in enumerate(zip(rows, clips, strict=True)):
+            np.testing.assert_array_equal(index.recall_matrix()[row], clip.tokens.recall)
+            np.testing.assert_array_equal(
+                stored.times[place][stored.frame_mask[place]], clip.clip.times
+            )
+            values, _ = quantise(clip.tokens.frames)
+            np.testing.assert_array_equal(stored.frames[place][: len(values)], values)
+            assert index.strip(int(row)).jpeg == clip.clip.strip

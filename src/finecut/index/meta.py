@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -113,6 +113,8 @@ def _typed(cls: Any, plain: dict[str, Any], path: Path) -> Any:
     """Check every field's presence, type and range; unknown keys are left out."""
     values = {}
     for field in fields(cls):
+        if field.name not in plain and field.default is not MISSING:
+            continue
         value = plain.get(field.name)
         kind = str(field.type)
         if kind == "int":

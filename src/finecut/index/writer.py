@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 LOCK_FILE = "writer.lock"
 COMPACT_FRAGMENTS = 24  # fragments of a table from which joining them pays
 FRAGMENT_ROWS = {VIDEOS: 1 << 20, CLIPS: 1 << 20, TOKENS: 8192}  # wide rows are not copied again
+DELETED_PART = 0.2  # of a table's rows from which giving their space back pays
 KEEP_VERSIONS_S = 3600.0  # a reader may lag this far behind the last commit
 IDS_PER_DELETE = 500
 
@@ -187,7 +188,8 @@ class IndexWriter:
                 f"({have.fingerprint[:12]}); this run uses {wanted.bundle_name} "
                 f"({wanted.fingerprint[:12]}). Use the first one: finecut index FOLDER "
                 f"--bundle {have.bundle_ref} --index {self.directory}  or build a new index: "
-                f"finecut index FOLDER --bundle {wanted.bundle_ref} --index NEW_PLACE"
+                f"finecut index FOLDER --bundle {wanted.bundle_ref} --index NEW_PLACE  or delete "
+                f"the folder {self.directory} to begin anew in its place."
             )
         if have.levels != wanted.levels:
             raise IndexMismatch(
@@ -293,9 +295,16 @@ class IndexWriter:
         joined = False
         for name, table in self._tables.items():
             rows = FRAGMENT_ROWS[name]
-            small = [part for part in table.get_fragments() if part.count_rows() < rows]
-            if len(small) >= COMPACT_FRAGMENTS:
-                table.optimize.compact_files(target_rows_per_fragment=rows, num_threads=1)
+            parts = table.get_fragments()
+            n_rows = sum(part.physical_rows for part in parts)
+            n_deleted = sum(part.num_deletions for part in parts)
+            n_small = sum(part.physical_rows < rows for part in parts)
+            if n_small >= COMPACT_FRAGMENTS or n_deleted > DELETED_PART * n_rows:
+                table.optimize.compact_files(
+                    target_rows_per_fragment=rows,
+                    materialize_deletions_threshold=DELETED_PART / 2,
+                    num_threads=1,
+                )
                 table.checkout_latest()
                 joined = True
         tended = nearest.tend(self._tables[CLIPS], self.meta.recall_dim)
