@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.stream import Discard
 from av.video.stream import VideoStream
 
@@ -55,7 +56,7 @@ def open_video(
         )
     except PermissionError as error:
         raise VideoError(f"{path}: no permission to read it.", reason="no permission") from error
-    except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
+    except (FFmpegError, OSError, ValueError, UnicodeError) as error:
         raise VideoError(
             f"{path}: not a video that can be read ({_short(error)}). "
             "The file is damaged, incomplete or of another kind.",

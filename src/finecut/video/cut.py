@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import av
+from av.error import FFmpegError
 
 from finecut.errors import UsageError, VideoError
 from finecut.video.container import open_video
@@ -60,7 +60,7 @@ def cut(
     try:
         report = _write(source, start_s, end_s, part, reencode, limits)
         _publish(part, target)
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         if isinstance(error, FileExistsError):
             raise UsageError(f"{target} exists already; choose another name.") from error
         raise VideoError(
@@ -102,7 +102,7 @@ def _write(
             true_start, true_end = copy_stretch(source, key, end_s, part, limits)
             _check_written(part)
             return CutReport(true_start, true_end, copied=True)
-        except (av.FFmpegError, ValueError, VideoError) as error:
+        except (FFmpegError, ValueError, VideoError) as error:
             # The kind of file may not hold this codec, or the packets may not stand alone.
             if reencode == "never":
                 raise VideoError(

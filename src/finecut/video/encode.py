@@ -14,6 +14,7 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -210,9 +211,9 @@ def _sound_pieces(
     while True:
         try:
             frames = next(reader).decode()
-        except StopIteration:
+        except (StopIteration, IndexError):
             return
-        except (av.FFmpegError, OSError, ValueError):
+        except (FFmpegError, OSError, ValueError):
             continue
         for frame in frames:
             if frame.pts is None or not frame.sample_rate:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import av
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -58,9 +58,10 @@ def read_packets(
                     errors_in_row = 0
                     stats.packets += 1
                     yield packet
-        except StopIteration:
+        except (StopIteration, IndexError):
+            # PyAV raises IndexError at the end where damage made a transport stream grow streams.
             return
-        except (av.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             # FFmpeg may find the next good packet behind the damage; a new reader goes on there.
             stats.frames_lost += 1
             errors_in_row += 1

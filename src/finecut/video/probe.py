@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from finecut.errors import LimitError
@@ -99,12 +100,12 @@ def _first_frame_rotation(container: InputContainer, stream: VideoStream) -> int
         try:
             for frame in context.decode(packet):
                 return frame.rotation
-        except av.FFmpegError:
+        except FFmpegError:
             continue
     try:
         for frame in context.decode(None):
             return frame.rotation
-    except av.FFmpegError:
+    except FFmpegError:
         return 0
     return 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
@@ -106,7 +107,7 @@ def _demux(container: InputContainer, streams: list[VideoStream | AudioStream]) 
     while True:
         try:
             packet = next(reader)
-        except (StopIteration, av.FFmpegError, OSError):
+        except (StopIteration, IndexError, FFmpegError, OSError):
             return
         if packet.size and packet.pts is not None:
             yield packet

@@ -8,8 +8,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import av
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -213,7 +213,7 @@ class Sampler:
             return frames
         except EOFError:
             return []
-        except (av.FFmpegError, ValueError):
+        except (FFmpegError, ValueError):
             self.stats.frames_lost += 1
             return []
         finally:

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import av
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -77,7 +77,7 @@ def seek_before(
     Containers without an index may land a little late: callers check, and ask for an earlier time.
     """
     if time_s > 0 and line.timed:
-        with contextlib.suppress(av.FFmpegError, OSError, OverflowError):
+        with contextlib.suppress(FFmpegError, OSError, OverflowError):
             container.seek(line.pts(time_s), stream=stream)
             return
     _rewind(container, stream, line)
@@ -86,12 +86,12 @@ def seek_before(
 def _rewind(container: InputContainer, stream: VideoStream, line: Timeline) -> None:
     # Transport streams have no index, and a seek to the first time lands behind the first frame.
     if not line.timed or container.format.name in ("mpegts", "mpeg"):
-        with contextlib.suppress(av.FFmpegError, OSError):
+        with contextlib.suppress(FFmpegError, OSError):
             container.seek(0, unsupported_byte_offset=True)
             return
     first = line.origin if stream.start_time is None else min(line.origin, stream.start_time)
     for target, where in ((first, stream), (0, None)):
-        with contextlib.suppress(av.FFmpegError, OSError, OverflowError):
+        with contextlib.suppress(FFmpegError, OSError, OverflowError):
             container.seek(target, stream=where)
             return
     stream.codec_context.flush_buffers()
@@ -128,7 +128,7 @@ def _frames(
     for packet in itertools.chain(read_packets(container, stream, DecodeStats(), limits), [None]):
         try:
             frames = context.decode(packet)
-        except (av.FFmpegError, ValueError):
+        except (FFmpegError, ValueError):
             frames = []
         idle = 0 if frames else idle + 1
         if idle > limits.max_idle_packets:
