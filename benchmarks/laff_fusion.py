@@ -133,6 +133,10 @@ def main() -> None:
         known = json.loads(OUT.read_text("utf-8"))
         body |= {key: known[key] for key in ("mean_attention_on_dev", "runs")}
 
+    def save() -> None:
+        OUT.parent.mkdir(exist_ok=True)
+        OUT.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+
     def run(label: str, config: LaffConfig) -> LAFF:
         model, seconds = train(config, training, EPOCHS, SEED)
         row = {"features": list(config.video_features)}
@@ -140,8 +144,7 @@ def main() -> None:
         row |= {"train_s": round(seconds, 1), **evaluate(model, dev), "commit": commit()}
         body["runs"][label] = row
         print(label, json.dumps(row), file=sys.stderr, flush=True)
-        OUT.parent.mkdir(exist_ok=True)
-        OUT.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+        save()
         return model
 
     for label, (fusion, heads) in VARIANTS.items():
@@ -150,6 +153,7 @@ def main() -> None:
             if label == "attention, 8 heads":
                 report = feature_report(model, [{"features": dev[0]}])
                 body["mean_attention_on_dev"] = report.weights
+                save()
                 if options.figure:
                     report.to_svg(options.figure)
     if options.only in (None, BEST_FEATURE):
