@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from finecut.video.decode import decode_clips
 from finecut.video.spec import DecodeSpec, Limits
 from index.clips import write_video
 from index.test_kill import children_of
+from video_corpus import write_case
 
 SPEC = DecodeSpec(frames_per_second=1.0, max_frames=8, height=32, width=32, resize="squash")
 
@@ -115,6 +119,28 @@ def test_a_decoder_that_dies_at_work_costs_its_file(tmp_path):
         found = messages(pool)
     assert isinstance(found[0][-1], Failed) and found[0][-1].reason == "decoder crashed"
     assert isinstance(found[1][-1], Ended)
+
+
+def test_a_long_stretch_without_a_clip_is_no_stall(corpus_folder):
+    path = write_case("static-hour.mp4", corpus_folder)  # one picture for an hour
+    code = (
+        "import finecut.index.decode_worker as w, finecut.video.decode as d;"
+        "w.BEAT_S = 0.02; plain = d.decode_clips;"
+        "w.decode_clips = lambda *a, **k: plain(*a, planned=False, **k); w.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None and process.stdout is not None
+    send(process.stdin, {"spec": asdict(SPEC), "limits": asdict(Limits())})
+    send(process.stdin, {"path": str(path)})
+    kinds = []
+    while not kinds or kinds[-1] not in ("end", "failed"):
+        kinds.append(receive(process.stdout)["kind"])
+    process.stdin.close()
+    process.wait()
+    assert kinds[:2] == ["ready", "probe"] and kinds[-2:] == ["clip", "end"]
+    assert kinds.count("alive") >= 1
 
 
 def test_decoders_that_cannot_start_blame_no_file(paths, monkeypatch):

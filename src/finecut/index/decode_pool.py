@@ -183,8 +183,11 @@ class _Worker(threading.Thread):
                 assert process.stdin is not None
                 send(process.stdin, {"path": path})
                 while True:
-                    message = _message(self._received(process))
+                    plain = self._received(process)
                     n_heard += 1
+                    if plain.get("kind") == "alive":
+                        continue
+                    message = _message(plain)
                     yield message
                     if isinstance(message, (Ended, Failed)):
                         return

@@ -9,29 +9,65 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from finecut.errors import VideoError
 from finecut.index.wire import BrokenMessage, receive, send
-from finecut.video.decode import decode_clips
+from finecut.video.decode import ClipStream, decode_clips
 from finecut.video.probe import probe
 from finecut.video.spec import DecodeSpec, Limits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BEAT_S = 5.0  # between signs of life where a long stretch of a video makes no clip
+
+
+class _Answers:
+    """What goes back, from the decoding thread and from the one that says it is alive."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self.at_work: ClipStream | None = None
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def send(
+        self, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
+        with self._lock:
+            send(self._stream, header, arrays)
+
+    def _beat(self) -> None:
+        """Say so as long as packets are being read: an hour of one picture is one clip."""
+        pause, before = threading.Event(), (None, 0)
+        while not pause.wait(BEAT_S):
+            at_work = self.at_work
+            now = (at_work, at_work.stats.packets if at_work else 0)
+            if at_work is not None and now != before:
+                try:
+                    self.send({"kind": "alive"})
+                except (OSError, ValueError):
+                    return  # nobody listens any more: the decoding thread will notice
+            before = now
 
 
 def main() -> None:
     """Serve requests until stdin ends, which it does when the indexing process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
-    answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    answers = _Answers(os.fdopen(os.dup(1), "wb", buffering=1 << 16))
     # Whatever a library prints must not get between the messages.
     os.dup2(2, 1)
     try:
         setup = receive(requests)
         spec, limits = DecodeSpec(**setup["spec"]), Limits(**setup["limits"])
-        send(answers, {"kind": "ready"})
+        answers.send({"kind": "ready"})
         while True:
             _decode(str(receive(requests)["path"]), spec, limits, answers)
     except (BrokenMessage, BrokenPipeError):
@@ -41,10 +77,10 @@ def main() -> None:
     os._exit(0)
 
 
-def _decode(path: str, spec: DecodeSpec, limits: Limits, answers: IO[bytes]) -> None:
+def _decode(path: str, spec: DecodeSpec, limits: Limits, answers: _Answers) -> None:
     try:
-        send(answers, {"kind": "probe", "probe": asdict(probe(path, limits=limits))})
-        stream = decode_clips(path, spec, limits=limits)
+        answers.send({"kind": "probe", "probe": asdict(probe(path, limits=limits))})
+        answers.at_work = stream = decode_clips(path, spec, limits=limits)
         for clip in stream:
             header = {
                 "kind": "clip",
@@ -55,18 +91,20 @@ def _decode(path: str, spec: DecodeSpec, limits: Limits, answers: IO[bytes]) -> 
                 "strip_height": clip.strip_height,
             }
             strip = np.frombuffer(clip.strip, np.uint8)
-            send(answers, header, {"frames": clip.frames, "times": clip.times, "strip": strip})
-        send(answers, {"kind": "end", "stats": asdict(stream.stats)})
+            answers.send(header, {"frames": clip.frames, "times": clip.times, "strip": strip})
+        answers.send({"kind": "end", "stats": asdict(stream.stats)})
     except (BrokenPipeError, BrokenMessage):
         raise
     except VideoError as error:
-        send(answers, {"kind": "failed", "reason": error.reason, "message": str(error)})
+        answers.send({"kind": "failed", "reason": error.reason, "message": str(error)})
     except MemoryError:
         message = f"{path}: decoding needs more memory than there is."
-        send(answers, {"kind": "failed", "reason": "too much memory", "message": message})
+        answers.send({"kind": "failed", "reason": "too much memory", "message": message})
     except Exception as error:  # any error of any decoder is this file's failure, and is told
         message = f"{path}: {type(error).__name__}: {error}"
-        send(answers, {"kind": "failed", "reason": "unreadable", "message": message})
+        answers.send({"kind": "failed", "reason": "unreadable", "message": message})
+    finally:
+        answers.at_work = None
 
 
 if __name__ == "__main__":
