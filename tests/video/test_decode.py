@@ -187,6 +187,24 @@ def test_from_s_leaves_the_beginning_out(corpus):
     assert told == pytest.approx(np.concatenate([c.times for c in clips]) * 1000, abs=1)
 
 
+@pytest.mark.parametrize(
+    "name", ["dense-keys.mp4", "sparse-keys.mp4", "offset.ts", "mpeg4.avi", "hevc-10bit.mkv"]
+)
+def test_seeking_ahead_finds_the_same_frames_and_reads_less(corpus, name, monkeypatch):
+    spec = DecodeSpec(frames_per_second=0.2, resize="squash")
+    plain, all_read = decode(corpus(name), spec)
+    monkeypatch.setattr("finecut.video.sample.SEEK_SAVES_BYTES", 1)
+    sought, less_read = decode(corpus(name), spec)
+    assert len(plain) == len(sought)
+    for one, other in zip(plain, sought, strict=True):
+        assert list(one.times) == list(other.times)
+        assert (one.frames == other.frames).all()
+        assert one.end_s == other.end_s
+    assert less_read.packets <= all_read.packets
+    if name == "dense-keys.mp4":
+        assert less_read.packets < 0.8 * all_read.packets
+
+
 @pytest.mark.parametrize("fps", [0.2, 0.5, 2.0, 5.0, 25.0, 60.0])
 def test_other_rates(corpus, fps):
     spec = DecodeSpec(frames_per_second=fps, resize="squash", max_frames=16)

@@ -6,12 +6,14 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.logging
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Discard
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from finecut.errors import LimitError, VideoError
@@ -77,6 +79,11 @@ def open_video(
         container.close()
 
 
+def tick(stream: Stream) -> Fraction:
+    """Seconds of one step of a stream's clock."""
+    return stream.time_base or Fraction(1, av.time_base)
+
+
 def _check_file(path: str) -> None:
     try:
         status = os.stat(path)
@@ -94,7 +101,7 @@ def _best_stream(container: InputContainer, path: str) -> VideoStream:
     streams = [
         stream
         for stream in container.streams.video
-        if not stream.disposition & (av.stream.Disposition.attached_pic)
+        if not stream.disposition & (Disposition.attached_pic)
     ]
     # Cover art that a tagger did not mark as such: one whole image beside sound.
     if container.streams.audio:
@@ -111,7 +118,7 @@ def _best_stream(container: InputContainer, path: str) -> VideoStream:
 
     def rank(stream: VideoStream) -> tuple[bool, int, bool, int]:
         context = stream.codec_context
-        default = bool(stream.disposition & av.stream.Disposition.default)
+        default = bool(stream.disposition & Disposition.default)
         return (stream.frames != 1, context.width * context.height, default, -stream.index)
 
     return max(known, key=rank)

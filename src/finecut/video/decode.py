@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +40,9 @@ class ClipStream(Iterator[DecodedClip]):
         self, path: str | Path, spec: DecodeSpec, limits: Limits, from_s: float, planned: bool
     ) -> None:
         self.stats = DecodeStats()
-        self._clips = _clips(os.fspath(path), spec, limits, from_s, planned, self.stats)
+        self._clips: Generator[DecodedClip, None, None] = _clips(
+            os.fspath(path), spec, limits, from_s, planned, self.stats
+        )
 
     def __iter__(self) -> ClipStream:
         return self
@@ -90,7 +92,7 @@ class _Kept:
 
 def _clips(
     path: str, spec: DecodeSpec, limits: Limits, from_s: float, planned: bool, stats: DecodeStats
-) -> Iterator[DecodedClip]:
+) -> Generator[DecodedClip, None, None]:
     if 3 * spec.clip_bytes > limits.max_clip_bytes:
         raise LimitError(
             f"Clips of {spec.max_frames} frames of {spec.width} x {spec.height} pixels need "

@@ -21,7 +21,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from finecut.errors import VideoError
-from finecut.video.container import check_pixels, open_video
+from finecut.video.container import check_pixels, open_video, tick
 from finecut.video.seek import Timeline, frames_from, timeline
 from finecut.video.spec import Limits
 
@@ -95,7 +95,7 @@ def _stretch(
         if shown_s >= end_s - line.tolerance_s:
             return
     if before:  # the last frame of the file
-        length_s = float((before[1].duration or 0) * stream.time_base)
+        length_s = float((before[1].duration or 0) * tick(stream))
         to_s = before[0] + (length_s if 0 < length_s < 3600 else line.frame_s)
         if to_s > start_s + line.tolerance_s:
             yield _Shown(max(start_s, before[0]), min(end_s, to_s), before[1])
@@ -111,7 +111,7 @@ def _picture_stream(
     rate = source.average_rate or Fraction(25)
     if not 1 <= rate <= 240:
         rate = Fraction(25)
-    stream = out.add_stream(codec, rate=rate, options=options)
+    stream: Any = out.add_stream(codec, rate=rate, options=options)
     # Chroma is shared by two pixels each way: sizes must be even.
     stream.width, stream.height = max(2, frame.width // 2 * 2), max(2, frame.height // 2 * 2)
     stream.pix_fmt = "yuv420p"
@@ -129,15 +129,15 @@ def _encode_pictures(
 ) -> float:
     """Encode the frames; returns the time the last one ends."""
     scaler = VideoReformatter()
-    tick = stream.codec_context.time_base
+    step = stream.codec_context.time_base
     before, end_s = -1, start_s
     for shown in frames:
         made = scaler.reformat(
             shown.frame, width=stream.width, height=stream.height, format="yuv420p", threads=1
         )
-        made.pts = max(before + 1, round((shown.from_s - start_s) / float(tick)))
-        made.duration = max(1, round((shown.to_s - shown.from_s) / float(tick)))
-        made.time_base, made.pict_type = tick, 0
+        made.pts = max(before + 1, round((shown.from_s - start_s) / float(step)))
+        made.duration = max(1, round((shown.to_s - shown.from_s) / float(step)))
+        made.time_base, made.pict_type = step, 0
         before, end_s = made.pts, shown.to_s
         for packet in stream.encode(made):
             out.mux(packet)
@@ -157,7 +157,7 @@ def _sound_stream(out: OutputContainer, codec: str, source: str, limits: Limits)
         return None
     if codec == "libopus" or rate not in (22_050, 24_000, 32_000, 44_100, 48_000):
         rate = 48_000
-    stream = out.add_stream(codec, rate=rate)
+    stream: Any = out.add_stream(codec, rate=rate)
     stream.layout = layout
     return stream
 
@@ -172,7 +172,7 @@ def _encode_sound(
     limits: Limits,
 ) -> None:
     """Encode the sound of a stretch, cut to the sample."""
-    zero_s = float(line.origin * pictures.time_base)
+    zero_s = float(line.origin * tick(pictures))
     start_s, end_s = stretch
     with open_video(source, limits) as (container, _):
         sound = container.streams.audio[0]
@@ -185,7 +185,7 @@ def _encode_sound(
             frame_size=stream.codec_context.frame_size or None,
         )
         if start_s > 1:
-            container.seek(int((zero_s + start_s - 1) / float(sound.time_base)), stream=sound)
+            container.seek(int((zero_s + start_s - 1) / float(tick(sound))), stream=sound)
         written = 0
         for piece in _sound_pieces(container, sound, zero_s + start_s, zero_s + end_s):
             for frame in resampler.resample(piece):

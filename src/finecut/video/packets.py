@@ -40,6 +40,7 @@ class Group:
     opens: bool = True  # starts at a key frame: the decoder can start here
     closes: bool = True  # what follows starts at a key frame, or there is nothing
     next_key: int | None = None  # pts of the key frame that follows, in the stream's time base
+    next_place: int = -1  # where in the file it begins; -1 where unknown
 
 
 def read_packets(
@@ -83,6 +84,7 @@ def groups(packets: Iterator[Packet], limits: Limits) -> Iterator[Group]:
         )
         if packet.is_keyframe:
             group.next_key, group.closes = packet.pts, True
+            group.next_place = -1 if packet.pos is None else packet.pos
             if group.packets and not first:
                 yield group
             group, first = Group(), False

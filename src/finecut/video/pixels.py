@@ -102,7 +102,7 @@ class FrameConverter:
     def _whole(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         size = (height, width) if frame.rotation % 180 == 90 else (width, height)
         self._scaled = _scale(self._frames, frame, size, self.spec.interpolation)
-        return _rot(self._scaled.to_ndarray(), _turns(frame))
+        return _rot(np.asarray(self._scaled.to_ndarray(), np.uint8), _turns(frame))
 
 
 def _scale(
@@ -125,7 +125,7 @@ def _scale(
 def _rgb(
     scaler: VideoReformatter, frame: VideoFrame, size: tuple[int, int] | None, how: str
 ) -> NDArray[np.uint8]:
-    return _scale(scaler, frame, size, how).to_ndarray()
+    return np.asarray(_scale(scaler, frame, size, how).to_ndarray(), np.uint8)
 
 
 def _turns(frame: VideoFrame) -> int:

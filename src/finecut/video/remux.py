@@ -16,7 +16,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from finecut.errors import VideoError
-from finecut.video.container import open_video
+from finecut.video.container import open_video, tick
 from finecut.video.packets import DecodeStats, read_packets
 from finecut.video.seek import EARLIER_S, Timeline, seek_before, timeline
 from finecut.video.spec import Limits
@@ -75,11 +75,11 @@ def copy_stretch(
                 sound.out = out.add_stream_from_template(sound.stream, opaque=True)
             _go_to(container, stream, line, key, limits)
             after = 0
-            for packet in _demux(container, [stream, *([sound.stream] if sound else [])]):
+            for packet, pts in _demux(container, [stream, *([sound.stream] if sound else [])]):
                 if sound and packet.stream is sound.stream:
-                    ready = sound.take(packet)
+                    ready = sound.take(packet, pts)
                 else:
-                    ready = pictures.take(packet)
+                    ready = pictures.take(packet, pts)
                 for one in ready:
                     out.mux(one)
                 after += pictures.done
@@ -102,7 +102,10 @@ def _go_to(
             return
 
 
-def _demux(container: InputContainer, streams: list[VideoStream | AudioStream]) -> Iterator[Packet]:
+def _demux(
+    container: InputContainer, streams: list[VideoStream | AudioStream]
+) -> Iterator[tuple[Packet, int]]:
+    """Packets that hold data and say when they are shown, with that time."""
     reader = container.demux(streams)
     while True:
         try:
@@ -110,7 +113,7 @@ def _demux(container: InputContainer, streams: list[VideoStream | AudioStream]) 
         except (StopIteration, IndexError, FFmpegError, OSError):
             return
         if packet.size and packet.pts is not None:
-            yield packet
+            yield packet, packet.pts
 
 
 class _Pictures:
@@ -126,24 +129,26 @@ class _Pictures:
         self.count = 0
         self.end_s = key.time_s
         self.done = False
-        self._held: list[Packet] = []  # past the end, but an earlier picture may lean on them
+        self._held: list[
+            tuple[Packet, int]
+        ] = []  # past the end, but an earlier picture may lean on them
 
-    def take(self, packet: Packet) -> list[Packet]:
-        if self.done or (not self.count and packet.pts != self.key.pts):
+    def take(self, packet: Packet, pts: int) -> list[Packet]:
+        if self.done or (not self.count and pts != self.key.pts):
             return []
-        if packet.pts < self.key.pts:  # leans on the group before the key frame
+        if pts < self.key.pts:  # leans on the group before the key frame
             return []
-        if self.line.seconds(packet.pts) >= self.wanted_end_s - self.line.tolerance_s:
-            self._held.append(packet)
+        if self.line.seconds(pts) >= self.wanted_end_s - self.line.tolerance_s:
+            self._held.append((packet, pts))
             self.done = packet.is_keyframe or len(self._held) > _REORDER_PACKETS
             return []
-        ready, self._held = [*self._held, packet], []
-        for one in ready:
-            length_s = float(one.duration * self.stream.time_base) if one.duration else 0.0
-            self.end_s = max(self.end_s, self.line.seconds(one.pts) + length_s)
-            _shift(one, self.key.pts, self.out)
+        ready, self._held = [*self._held, (packet, pts)], []
+        for one, shown in ready:
+            length_s = float((one.duration or 0) * tick(self.stream))
+            self.end_s = max(self.end_s, self.line.seconds(shown) + length_s)
+            _shift(one, shown, self.key.pts, self.out)
         self.count += len(ready)
-        return ready
+        return [one for one, _ in ready]
 
 
 class _Sound:
@@ -153,16 +158,16 @@ class _Sound:
 
     def __init__(self, stream: AudioStream, start: Fraction, length_s: float) -> None:
         self.stream = stream
-        self.zero = round(start / stream.time_base)
-        self.end = self.zero + round(length_s / float(stream.time_base))
+        self.zero = round(start / tick(stream))
+        self.end = self.zero + round(length_s / float(tick(stream)))
         self.done = False
 
-    def take(self, packet: Packet) -> list[Packet]:
-        if packet.pts >= self.end:
+    def take(self, packet: Packet, pts: int) -> list[Packet]:
+        if pts >= self.end:
             self.done = True
-        if not self.zero <= packet.pts < self.end:
+        if not self.zero <= pts < self.end:
             return []
-        _shift(packet, self.zero, self.out)
+        _shift(packet, pts, self.zero, self.out)
         return [packet]
 
 
@@ -173,11 +178,11 @@ def _sound(
         return None
     sound = container.streams.audio[0]
     sound.discard = Discard.default
-    return _Sound(sound, key.pts * stream.time_base, end_s - key.time_s)
+    return _Sound(sound, key.pts * tick(stream), end_s - key.time_s)
 
 
-def _shift(packet: Packet, zero: int, out: VideoStream | AudioStream) -> None:
-    packet.pts -= zero
+def _shift(packet: Packet, pts: int, zero: int, out: VideoStream | AudioStream) -> None:
+    packet.pts = pts - zero
     if packet.dts is not None:
         packet.dts -= zero
     packet.stream = out

@@ -14,6 +14,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from finecut.video.container import tick
 from finecut.video.packets import DecodeStats, Group, groups, read_packets
 from finecut.video.plan import Grid, plan
 from finecut.video.seek import frame_length
@@ -21,6 +22,8 @@ from finecut.video.spec import DEFAULT_LIMITS, Limits
 
 # Timestamps that leap back further than this start a new count (joined transport streams).
 _LEAP_BACK_S = 5.0
+# Reading on is sequential and cheap; only to leave out this much is worth a seek.
+SEEK_SAVES_BYTES = 8 << 20
 
 
 @dataclass(slots=True)
@@ -65,7 +68,7 @@ class Sampler:
         self.grid = Grid(period_s, number=max(0, math.ceil(from_s / period_s - 1e-9)))
         if from_s > 0:
             self.grid.last_s = math.nextafter(from_s, -math.inf)
-        self.tick = float(stream.time_base)
+        self.tick = float(tick(stream))
         self.frame_s = frame_length(stream)
         self.origin: int | None = None  # pts of the first shown frame
         self._leap = 0.0  # seconds added to times after timestamps leapt back
@@ -74,23 +77,54 @@ class Sampler:
         self._sizes: list[tuple[float, int, bool]] = []
         self._dirty = False  # the decoder holds an unfinished group
         self._yielded_s = -math.inf
+        self._sought = -1  # place in the file that was last sought
         self._before: tuple[float, VideoFrame] | None = None  # plain decoding: the frame on show
         self._count = 0
 
     def __iter__(self) -> Iterator[Sample]:
-        for group in groups(
-            read_packets(self.container, self.stream, self.stats, self.limits), self.limits
-        ):
-            if self.planned and all(p.pts is None for p in group.packets):
-                self.planned = False
-            if self.planned:
-                yield from self._planned(group, self._times(group))
-            else:
-                yield from self._plain(group, last=False)
-            if self._stuck():
-                break
+        going_on = True
+        while going_on:
+            going_on = False
+            packets = read_packets(self.container, self.stream, self.stats, self.limits)
+            for group in groups(packets, self.limits):
+                if self.planned and all(p.pts is None for p in group.packets):
+                    self.planned = False
+                if self.planned:
+                    yield from self._planned(group, self._times(group))
+                else:
+                    yield from self._plain(group, last=False)
+                if self._stuck():
+                    break
+                if self.planned and self._seek_ahead(group):
+                    going_on = True
+                    break
         if not self.planned:
             yield from self._plain(Group(), last=True)
+
+    def _seek_ahead(self, group: Group) -> bool:
+        """Go to the key frame before the next wanted time where that saves much reading."""
+        entries = self.stream.index_entries
+        if not group.closes or group.next_key is None or group.next_place < 0 or not len(entries):
+            return False
+        ahead_s = self.grid.wanted_s - self.grid.slack_s - self._leap
+        if ahead_s <= self._time_quiet(group.next_key):
+            return False
+        place = entries.search_timestamp((self.origin or 0) + int(ahead_s / self.tick))
+        if place < 0 or not entries[place].is_keyframe:
+            return False
+        entry = entries[place]
+        start = max(group.next_place, self._sought)
+        if entry.pos - start < SEEK_SAVES_BYTES:
+            return False
+        try:
+            self.container.seek(entry.timestamp, stream=self.stream)
+        except (FFmpegError, OSError, OverflowError):
+            self._sought = 1 << 62  # this container cannot: read on, and do not try again
+            return False
+        # Never to the same place again, should the container land before it.
+        self._sought = entry.pos
+        self._dirty, self._latest = False, -math.inf
+        return True
 
     # Times
 
@@ -201,7 +235,7 @@ class Sampler:
                 spare = frame
         # Damage, or a decoder that changes times: any frame of the group is better than none.
         if not found and spare is not None:
-            time_s = self._time_quiet(spare.pts)
+            time_s = self._time_quiet(spare.pts or 0)
             if self._sane(time_s):
                 yield from self._sample(time_s, spare)
 

@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from finecut.video.container import tick
 from finecut.video.packets import DecodeStats, groups, read_packets
 from finecut.video.spec import Limits
 
@@ -58,7 +59,7 @@ def timeline(container: InputContainer, stream: VideoStream, limits: Limits) -> 
             break
     else:
         shown = []
-    line = Timeline(origin, float(stream.time_base), frame_length(stream), bool(shown))
+    line = Timeline(origin, float(tick(stream)), frame_length(stream), bool(shown))
     _rewind(container, stream, line)
     return line
 
