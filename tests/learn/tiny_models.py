@@ -144,6 +144,7 @@ def train(model: nn.Module, text: dict[str, Tensor], steps: int, seed: int = 0) 
 
 
 @functools.cache
+@torch.enable_grad()
 def colour_clip_state() -> dict[str, Tensor]:
     """A tiny CLIP that has learnt the colours, as a state dict; trained once in a test run."""
     torch.manual_seed(0)

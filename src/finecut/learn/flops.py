@@ -17,7 +17,7 @@ TACO_WIDTH = 768  # BERT-base, in all three of its parts
 
 
 @dataclass(frozen=True, slots=True)
-class TestSet:
+class Gallery:
     """N clips searched, with the words and frames the published runs used."""
 
     name: str
@@ -28,10 +28,10 @@ class TestSet:
 
 
 TEST_SETS = (
-    TestSet("MSRVTT-1K", 1_000, 32, 12, 14),
-    TestSet("MSRVTT-3K", 2_990, 32, 12, 39),
-    TestSet("VATEX", 1_500, 32, 12, 20),
-    TestSet("ActivityNet", 4_917, 64, 64, 126),
+    Gallery("MSRVTT-1K", 1_000, 32, 12, 14),
+    Gallery("MSRVTT-3K", 2_990, 32, 12, 39),
+    Gallery("VATEX", 1_500, 32, 12, 20),
+    Gallery("ActivityNet", 4_917, 64, 64, 126),
 )
 
 
@@ -100,7 +100,7 @@ def cross_cost(
 
 
 def costs(
-    test_set: TestSet, k: int = RECALL_K, dim: int = EMBED_DIM, patches: int = PATCHES
+    test_set: Gallery, k: int = RECALL_K, dim: int = EMBED_DIM, patches: int = PATCHES
 ) -> list[Cost]:
     """Every method on one test set, dearest formulas last."""
     clips, words, frames = test_set.clips, test_set.words, test_set.frames
