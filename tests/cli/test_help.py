@@ -127,10 +127,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shape(text: str) -> list[str]:
-    """Lines without what may vary: figures, and the room they take."""
-    return [
-        re.sub(r"\s+", " ", re.sub(r"\d+(?:[.:]\d+)*", "#", line)) for line in text.splitlines()
-    ]
+    """Lines without what may vary: figures, how sure they are, and the room they take."""
+    varying = r"strong|fair|weak|\d+(?:[.:]\d+)*"
+    return [re.sub(r"\s+", " ", re.sub(varying, "#", line)) for line in text.splitlines()]
 
 
 @pytest.mark.slow

@@ -77,6 +77,7 @@ def list_videos(
         for row in Index.open(options.index_dir(index)).videos
         if not failed or row.status == "failed"
     ]
+    rows.sort(key=lambda row: row.paths[0] if row.paths else "")
     if as_json:
         print_json(
             {
