@@ -7,12 +7,14 @@ import itertools
 import math
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from finecut.errors import LimitError, UsageError, VideoError
 from finecut.video.decode import decode_clips
+from finecut.video.frame import frame_at
 from finecut.video.plan import SLACK
 from finecut.video.probe import probe
 from finecut.video.spec import DecodeSpec, Limits
@@ -264,6 +266,33 @@ def test_timestamps_that_leap_far_ahead_are_left_out(tmp_path):
     assert len(clips[-1].times) and clips[-1].end_s < 48 * 3600
 
 
+@pytest.mark.parametrize("planned", [True, False])
+def test_time_begins_at_the_first_shown_frame_of_an_edit_list(tmp_path, planned):
+    """The first 0.52 s are stored, and needed to decode the rest, but marked as not shown."""
+    whole = write_video(tmp_path / "whole.mp4", steps(5), options={"preset": "veryfast", "g": "50"})
+    path = tmp_path / "edited.mp4"
+    with (
+        av.open(str(whole)) as source,
+        av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as out,
+    ):
+        stream = source.streams.video[0]
+        copy = out.add_stream_from_template(stream, opaque=True)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.pts -= round(0.52 / stream.time_base)
+                packet.dts -= round(0.52 / stream.time_base)
+                packet.stream = copy
+                out.mux(packet)
+    clips, _ = decode(path, planned=planned)
+    told = [read_code(frame) for clip in clips for frame in clip.frames]
+    times = np.concatenate([clip.times for clip in clips])
+    assert times[0] == 0 and clips[-1].end_s == pytest.approx(4.48)
+    assert told == pytest.approx(times * 1000 + 520, abs=1)
+    jpeg, true_s = frame_at(path, 0.3)
+    assert true_s == pytest.approx(0.28)
+    assert read_code(np.asarray(Image.open(io.BytesIO(jpeg)))) == 800
+
+
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [(Limits(max_pixels=1000), "too many pixels"), (Limits(max_duration_s=3), "too long")],
@@ -369,8 +398,6 @@ def test_probe_of_a_rotated_file(corpus):
 
 
 def test_probe_reads_when_it_was_recorded(tmp_path):
-    import av
-
     path = tmp_path / "dated.mp4"
     with av.open(str(path), "w") as out:
         out.metadata["creation_time"] = "2024-05-06T07:08:09.000000Z"
