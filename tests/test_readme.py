@@ -21,6 +21,7 @@ import finecut
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/tutorial.md")
+PROGRESS = ("looking: ", "recognising: ", "indexing: ", "tidying: ")
 HOME = "/home/you"  # where the pages' reader is
 RESULT = re.compile(r" *\d+  [\d:.]+-[\d:.]+  (strong|fair|weak) +\d+%")
 BLOCK = re.compile(r"```(console|python|text)\n(.*?)```", re.DOTALL)
@@ -59,7 +60,7 @@ def as_at_home(printed: str, place: Path) -> str:
     for path, name in ((place, HOME), (Path(finecut.__file__).parent, f"{HOME}/finecut")):
         printed = printed.replace(str(path.resolve()), name).replace(str(path), name)
     lines = printed.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith("indexing: "))
+    return "".join(line for line in lines if not line.startswith(PROGRESS))
 
 
 def shell(command: str, place: Path) -> str:
