@@ -33,7 +33,14 @@ from .tiny_models import COLOURS, TINY_MODELS, colour_clip, recall_at_1, trained
 def zero_shot(tmp_path_factory: pytest.TempPathFactory) -> tuple[ZeroShot, ExportReport]:
     model = ZeroShot(colour_clip()).eval()
     out = tmp_path_factory.mktemp("bundles") / "zero"
-    return model, export(model, out, provenance={"licence": "MIT", "data": ["none"]})
+    report = export(
+        model,
+        out,
+        provenance={"licence": "MIT", "data": ["none"]},
+        calibration={"slope": 1.5, "intercept": -2.0, "threshold": 0.4},
+        query_bank=["a dog runs", "two people talk", "a car"],
+    )
+    return model, report
 
 
 @torch.no_grad()
@@ -44,6 +51,8 @@ def test_a_zero_shot_tower_becomes_a_bundle(zero_shot: tuple[ZeroShot, ExportRep
     assert bundle.manifest.method == "zero-shot"
     assert bundle.manifest.provenance.licence == "MIT"
     assert bundle.manifest.video.n_patches == TINY.patch_count
+    assert bundle.manifest.calibration.slope == 1.5
+    assert bundle.query_bank().sentences == ("a dog runs", "two people talk", "a car")
     rng = np.random.default_rng(0)
     videos = [rng.integers(0, 256, (f, 32, 32, 3), dtype=np.uint8) for f in (3, 1, 5)]
     sentences = ["a dog runs on the beach", "Guitar", "it's  a   cat's life"]
@@ -120,6 +129,8 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
         export(EERCF(EercfConfig(TINY, 1, variant="article")), tmp_path / "a")
     with pytest.raises(UsageError, match="vocabulary of its own"):
         export(TINY_MODELS["taco-clip"].build(tiny_clip()), tmp_path / "a")
+    with pytest.raises(UsageError, match="belong together"):
+        export(ZeroShot(tiny_clip()), tmp_path / "a", query_bank=["a dog"])
     with pytest.raises(UsageError, match="No checkpoint at"):
         export(tmp_path / "absent", tmp_path / "a")
     assert not (tmp_path / "a").exists()

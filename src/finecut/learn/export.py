@@ -6,7 +6,8 @@ the quantised encoders must also stay close to the exact ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +51,8 @@ def export(
     name: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     tokenizer: bytes | None = None,
+    calibration: Mapping[str, float] | None = None,
+    query_bank: Sequence[str] = (),
     replace: bool = False,
 ) -> ExportReport:
     """Write the bundle of a model.
@@ -64,12 +67,17 @@ def export(
         provenance: data, licence and recipe for the manifest.
         tokenizer: tokenizer.json for a model whose vocabulary is not CLIP's (TACo's BERT);
             default: the one in the checkpoint's folder.
+        calibration: the numbers ``finecut.search.calibrate`` fitted for this model; without
+            them results carry scores and no confidence of their own.
+        query_bank: the sentences they were fitted with.
         replace: swap an existing bundle at ``out``.
 
     Raises:
         BundleError: ONNX and torch disagree, or int8 strays too far; nothing is written.
         UsageError: no plan for this model, or an unknown ``quantize``.
     """
+    if (calibration is None) != (not query_bank):
+        raise UsageError("calibration and query_bank belong together; give both or neither.")
     if quantize not in (None, "int8"):
         raise UsageError(f"quantize must be int8 or left out, got {quantize!r}.")
     out = Path(out)
@@ -102,6 +110,9 @@ def export(
             data = small
         files[graph.file] = data
     fields = _fields(plan, name or out.name, {**told, **(provenance or {})}, quantize)
+    if calibration is not None:
+        fields["calibration"] = dict(calibration)
+        files["query_bank.json"] = json.dumps(list(query_bank), ensure_ascii=False).encode()
     manifest = write_bundle(out, fields, files, replace=replace)
     return ExportReport(
         out=out,
