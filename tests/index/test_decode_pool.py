@@ -125,7 +125,7 @@ def test_a_long_stretch_without_a_clip_is_no_stall(corpus_folder):
     path = write_case("static-hour.mp4", corpus_folder)  # one picture for an hour
     code = (
         "import finecut.index.decode_worker as w, finecut.video.decode as d;"
-        "w.BEAT_S = 0.02; plain = d.decode_clips;"
+        "w.BEAT_S = 0.001; plain = d.decode_clips;"
         "w.decode_clips = lambda *a, **k: plain(*a, planned=False, **k); w.main()"
     )
     process = subprocess.Popen(
