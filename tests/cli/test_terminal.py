@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,10 +18,15 @@ pty = pytest.importorskip("pty", reason="no pseudo terminals on this system")
 
 def on_terminal(*arguments: object) -> tuple[int, str]:
     """The exit code of `finecut` and all it wrote to a terminal."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update(TERM="xterm", COLUMNS="100")
-        os.execv(sys.executable, [sys.executable, "-m", "finecut", *map(str, arguments)])
+    terminal, far_end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "finecut", *map(str, arguments)],
+        stdin=far_end,
+        stdout=far_end,
+        stderr=far_end,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(far_end)
     written = b""
     while True:
         try:
@@ -31,7 +37,7 @@ def on_terminal(*arguments: object) -> tuple[int, str]:
             break
         written += part
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), written.decode()
+    return process.wait(timeout=60), written.decode()
 
 
 def test_indexing_shows_a_bar(library: Library, tmp_path: Path):
