@@ -14,15 +14,16 @@ larger bundle.
 - **Frames**: EfficientNet-Lite0 (4.65 M parameters, ImageNet-1k), one frame a second, 224 x 224,
   stretched to a square.
 - **Sentences**: all-MiniLM-L6-v2 (22.7 M parameters), centred; English.
-- **Fusion** into MiniLM's sentence space, three ways, summed: four LAFFs (Lightweight Attentional
-  Feature Fusion, arXiv:2112.01832) over pooled features, class logits, class probabilities and a
-  mixture of class-name vectors; kernel ridge regression on the same features; and the class-name
-  mixture itself (ConSE, arXiv:1312.5650), which needs no training and knows things Flickr8k lacks.
+- **Fusion** into MiniLM's sentence space, three ways: four LAFFs (Lightweight Attentional Feature
+  Fusion, arXiv:2112.01832) over pooled features, class logits, class probabilities and a mixture
+  of class-name vectors; kernel ridge regression on the same features; and the class-name mixture
+  itself (ConSE, arXiv:1312.5650), which needs no training and knows things Flickr8k lacks. It
+  counts more for sentences unlike Flickr8k's.
 - A clip's vector also holds how near it is to ordinary sentences; queries subtract half of it
   (QB-Norm's inverted softmax, arXiv:2112.12777, folded into the inner product).
 - **Re-ranking**: text-gated frames and 3 x 3 regions beside the recall score (EERCF's
   parameter-free block, arXiv:2401.00701).
-- Recall vector 385 numbers; tokens 384 numbers, ten a frame (the frame and nine regions).
+- Recall vector 769 numbers; tokens 384 numbers, ten a frame (the frame and nine regions).
 - Stored small: MiniLM's matrices in 8 bits (blocks of 128), its word table in 8 bits (a scale a
   row), the rest in half precision.
 
@@ -85,8 +86,9 @@ def model_card(figures: dict[str, Any] | None) -> str:
     ]
     sure = figures["confidence"]
     lines.append(
-        f"\nConfidence, libraries of 10 to 92 videos: AUC {sure['confidence_auc']:.1f} %; "
-        f"{sure['answers_doubted']:.0f} % of right answers are called no good match, "
-        f"{sure['misses_believed']:.0f} % of queries with nothing to find are not."
+        "\nConfidence, in libraries of 10 to 92 of these videos: right answers are surer than "
+        f"the best wrong\nones in {sure['confidence_auc']:.0f} % of pairs. "
+        f"{sure['answers_doubted']:.0f} % of right answers are called no good match, and "
+        f"{sure['misses_believed']:.0f} %\nof queries with nothing to find are not."
     )
     return _CARD.format(measured="\n".join(lines) + "\n")

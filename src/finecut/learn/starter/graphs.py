@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from finecut.learn.starter.backbone import MAP_SIDE, Lite0
+from finecut.learn.starter.backbone import FEATURE_DIM, MAP_SIDE, Lite0
 from finecut.learn.starter.fusion import Fusion
 from finecut.learn.starter.minilm import SENTENCE_DIM, MiniLM
 
-RECALL_DIM = SENTENCE_DIM + 1  # the last number is a clip's popularity
+RECALL_DIM = 2 * SENTENCE_DIM + 1  # what was learned, class names, a clip's popularity
 TOKEN_DIM = SENTENCE_DIM
 
 
@@ -21,8 +21,8 @@ class RerankConfig:
 
     frame_temperature: float = 0.05  # of the softmax over a clip's frames
     patch_temperature: float = 0.05  # of the softmax over all regions of a clip
-    frame_weight: float = 0.4
-    patch_weight: float = 0.4
+    frame_weight: float = 0.1
+    patch_weight: float = 0.1
 
 
 def region_pooling(rows: int, columns: int) -> Tensor:
@@ -53,12 +53,14 @@ class VideoGraph(nn.Module):
         real = frame_mask.flatten().nonzero().squeeze(1)  # [M] places of real frames
         maps = self.backbone(frames.flatten(0, 1)[real])  # [M, 49, 1280]
         # The whole frame first, then its regions.
-        views = torch.cat([maps.mean(1, keepdim=True), self.regions @ maps], 1)  # [M, 1 + P, 1280]
-        learned, names = self.fusion.embed(views.flatten(0, 1))
+        views = torch.cat([maps.mean(1, keepdim=True), self.regions @ maps], 1)
+        # Sizes as numbers, so that everything after `views` stands without what is before it.
+        width = (1 + self.regions.shape[0], 3 * TOKEN_DIM)
+        learned, names = self.fusion.embed(views.reshape(-1, FEATURE_DIM))  # [M * (1 + P), D]
         tokens = self.fusion.tokens(learned, names)
-        both = torch.cat([learned, names, tokens], -1).reshape(-1, views.shape[1], 3 * TOKEN_DIM)
-        spread = torch.zeros(n * f, *both.shape[1:]).index_put((real,), both)
-        spread = spread.reshape(n, f, *both.shape[1:])  # [N, F, 1 + P, 3 D]
+        both = torch.cat([learned, names, tokens], -1).reshape(-1, *width)
+        spread = torch.zeros(n * f, *width).index_put((real,), both)
+        spread = spread.reshape(n, f, *width)  # [N, F, 1 + P, 3 D]
         # Frames that are not real are 0 here; `unit` makes the sum a mean.
         summed = spread[:, :, 0].sum(1)  # [N, 3 D]
         recall = self.fusion.recall_vectors(

@@ -30,7 +30,7 @@ def measure(place: Path, *, speed: bool = True) -> dict[str, Any]:
         "size_mb": round(sum(entry.size_bytes for entry in bundle.manifest.files) / 1e6, 1),
         "flickr8k_dev_t2i": _rounded(image_recall(video, text, dev, views)),
         "flickr8k_dev_t2i_small_text": _rounded(
-            image_recall(video, text, _with_rounding_errors(dev, text, bundle), views)
+            image_recall(video, text, with_rounding_errors(dev, text), views)
         ),
         "panda70m_samples_t2v": clips_quality(place),
     }
@@ -55,7 +55,7 @@ def clips_quality(place: Path) -> dict[str, Any]:
         return quality(Searcher.open(index, bundle=bundle), queries)
 
 
-def _with_rounding_errors(pairs: Pairs, text_graph: bytes, bundle: Bundle) -> Pairs:
+def with_rounding_errors(pairs: Pairs, text_graph: bytes) -> Pairs:
     """The pairs with what 8-bit MiniLM adds to a sentence vector: errors seen on the query bank.
 
     Flickr8k's captions are only at hand as vectors of the exact MiniLM.

@@ -20,11 +20,10 @@ def run_part(data: bytes, feeds: dict[str, NDArray], outputs: list[str]) -> list
 
     model = onnx.load_from_string(data)
     known = {item.name for item in (*model.graph.input, *model.graph.output)}
-    for name, value in feeds.items():
-        if name not in known:
-            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-            shape = [None] * (value.ndim - 1) + [value.shape[-1]]
-            model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
+    for name in {*feeds, *outputs} - known:
+        # Inner tensors, of which the file does not say the shape.
+        kind = onnx.TensorProto.FLOAT
+        model.graph.value_info.append(helper.make_tensor_value_info(name, kind, None))
     part = Extractor(model).extract_model(list(feeds), outputs)
     session = onnxruntime.InferenceSession(
         part.SerializeToString(), providers=["CPUExecutionProvider"]
