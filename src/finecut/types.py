@@ -52,10 +52,10 @@ def check_shape(
     return known
 
 
-def _shapes(value: Any) -> str:
+def _shapes(self: Any) -> str:
     parts = []
-    for name in value.__dataclass_fields__:
-        item = getattr(value, name)
+    for name in self.__dataclass_fields__:
+        item = getattr(self, name)
         if isinstance(item, np.ndarray):
             text = f"{item.dtype}[{', '.join(map(str, item.shape))}]"
         elif isinstance(item, bytes):
@@ -63,7 +63,7 @@ def _shapes(value: Any) -> str:
         else:
             text = repr(item)
         parts.append(f"{name}={text}")
-    return f"{type(value).__name__}({', '.join(parts)})"
+    return f"{type(self).__name__}({', '.join(parts)})"
 
 
 @dataclass(frozen=True, slots=True)
