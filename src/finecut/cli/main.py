@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -77,8 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         say_error(type(error).__name__, os_error_text(error), as_json=as_json)
         code = EXIT_FAILED
-    except Exception as error:
+    except Exception as caught:
         # click's usage errors print themselves; its classes are not typer's to import from.
+        error: Any = caught
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             if as_json:
                 say_error(type(error).__name__, f"a fault of finecut's: {error}", as_json=True)

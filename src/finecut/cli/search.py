@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -222,7 +223,7 @@ def _place(searcher: Searcher, like: str) -> tuple[str, float | None]:
     return video.video_id, parse_time(time) if time else None
 
 
-def find_video(videos: list[Any], name: str) -> Any:
+def find_video(videos: Sequence[Any], name: str) -> Any:
     """The one video meant by an id (or its first digits), a path, or a file name."""
     absolute = str(Path(name).absolute())
     tests = (
