@@ -185,7 +185,10 @@ def _hanta() -> tuple[str, TagFunction]:
             words = split_words(caption)
             tagged = tagger.tag_sent(words) if words else []
             answers.append(
-                [Tagged(w, universal_tag(t)) for w, (_, _, t) in zip(words, tagged, strict=True)]
+                [
+                    Tagged(w, universal_tag(str(t)))
+                    for w, (_, _, t) in zip(words, tagged, strict=True)
+                ]
             )
         return answers
 
