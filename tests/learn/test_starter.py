@@ -234,29 +234,6 @@ def test_small_graphs_compute_the_same() -> None:
     assert np.abs(got - want).max() < 0.03 * np.abs(want).max()
 
 
-# ---- confidence
-
-
-def test_area_under_curve_counts_pairs() -> None:
-    draw = torch.Generator().manual_seed(0)
-    right = torch.randint(0, 9, (40,), generator=draw).double()
-    wrong = torch.randint(0, 7, (30,), generator=draw).double()
-    pairs = (right[:, None] > wrong).double() + (right[:, None] == wrong).double() / 2
-    assert calibrate.area_under_curve(right, wrong) == pytest.approx(pairs.mean().item())
-
-
-def test_fit_finds_the_line_between() -> None:
-    draw = torch.Generator().manual_seed(0)
-    found = 4.0 + torch.randn(500, generator=draw)
-    missed = 1.0 + torch.randn(2000, generator=draw)
-    fitted = calibrate.fit(found, missed)
-    # Two normals of one deviation: the log odds are 3 z - 7.5.
-    assert fitted.slope == pytest.approx(3.0, rel=0.2)
-    assert -fitted.intercept / fitted.slope == pytest.approx(2.5, abs=0.15)
-    assert fitted.figures["confidence_auc"] > 97
-    assert 0.3 <= fitted.threshold <= 0.7
-
-
 # ---- quality, as shipped
 
 

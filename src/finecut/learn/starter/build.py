@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from finecut.bundle.load import Bundle
 from finecut.bundle.write import write_bundle
 from finecut.errors import BundleError
 from finecut.learn.starter.backbone import FRAME_SIDE, Lite0
 from finecut.learn.starter.bank import query_bank
-from finecut.learn.starter.calibrate import ABSURD, Fit, draw_cases, fit, z_scores
+from finecut.learn.starter.calibrate import fit_confidence
 from finecut.learn.starter.card import model_card
-from finecut.learn.starter.clips import shared_clips
 from finecut.learn.starter.data import Pairs, flickr
 from finecut.learn.starter.export import Graphs, export_graphs
 from finecut.learn.starter.features import Classifier
@@ -37,7 +37,7 @@ from finecut.learn.starter.names import name_vectors
 from finecut.learn.starter.shipped import image_recall
 from finecut.learn.starter.train import TrainConfig, train_fusion
 from finecut.metrics import ranks, summary
-from finecut.video.spec import DecodeSpec
+from finecut.search.calibrate import Fit
 
 log = logging.getLogger(__name__)
 
@@ -77,17 +77,39 @@ def build_starter(place: Path, seed: int = 0) -> dict[str, Any]:
     )
     log.info("exported; largest differences from torch: %s, small: %s", graphs.exact, graphs.small)
     _check_loss(fusion, graphs, dev)
-    bank = query_bank()
-    calibration = _calibrate(backbone, encode, fusion, bank)
-    log.info("confidence: %s", calibration)
-    _write(place, encode, fusion, graphs, bank, calibration, figures=None)
+    return finish(place, {**graphs.files, **_texts(encode, fusion)}, _differences(graphs))
+
+
+def finish(place: Path, files: dict[str, bytes], differences: dict[str, Any]) -> dict[str, Any]:
+    """Write the bundle, calibrate and measure what was written, and write it again with that.
+
+    Args:
+        place: the bundle's folder.
+        files: everything but the manifest and the card.
+        differences: how far the graphs are from torch, for the record.
+    """
+    _write(place, files, _UNFITTED, None)
+    fit = fit_confidence(Bundle.load(place))
+    log.info("confidence: %s", fit)
+    _write(place, files, fit, None)
     figures = measure(place)
-    figures["confidence"] = {name: round(x, 1) for name, x in calibration.figures.items()}
-    figures["difference_from_torch"] = {
+    figures["confidence"] = {
+        "confidence_kept": round(100 * fit.kept, 1),
+        "confidence_refused": round(100 * fit.refused, 1),
+    }
+    figures["difference_from_torch"] = differences
+    _write(place, files, fit, figures)
+    return figures
+
+
+# Stands in the manifest until the bundle that is to be calibrated is there.
+_UNFITTED = Fit(slope=1.0, gallery_slope=0.0, intercept=0.0, threshold=0.5, kept=0.0, refused=0.0)
+
+
+def _differences(graphs: Graphs) -> dict[str, Any]:
+    return {
         name: {"exported": graphs.exact[name], "small": graphs.small[name]} for name in graphs.exact
     }
-    _write(place, encode, fusion, graphs, bank, calibration, figures)
-    return figures
 
 
 def _check_loss(fusion: Fusion, graphs: Graphs, dev: Pairs) -> None:
@@ -107,48 +129,32 @@ def _check_loss(fusion: Fusion, graphs: Graphs, dev: Pairs) -> None:
         )
 
 
-def _calibrate(backbone: Lite0, encode: SentenceEncoder, fusion: Fusion, bank: list[str]) -> Fit:
-    clips = shared_clips(backbone, fusion, DecodeSpec(**SAMPLING, **FRAMES))
-
-    def recall(sentences: list[str]) -> torch.Tensor:
-        return fusion.recall_queries(encode(sentences))
-
-    background = recall(bank)
-    z = z_scores(recall(clips.captions), background, clips.recall)
-    absurd = z_scores(recall(list(ABSURD)), background, clips.recall)
-    return fit(*draw_cases(z, absurd, clips))
-
-
-def _write(
-    place: Path,
-    encode: SentenceEncoder,
-    fusion: Fusion,
-    graphs: Graphs,
-    bank: list[str],
-    calibration: Fit,
-    figures: dict[str, Any] | None,
-) -> None:
+def _texts(encode: SentenceEncoder, fusion: Fusion) -> dict[str, bytes]:
+    """The tokenizer and the query bank with its vectors."""
+    bank = query_bank()
     with torch.inference_mode():
         sentences = encode(bank)
         embeds = torch.cat([fusion.recall_queries(sentences), fusion.text_tokens(sentences)], 1)
     held = io.BytesIO()
     np.save(held, embeds.numpy().astype(np.float16))
-    files: dict[str, bytes | str | Path] = {
-        **graphs.files,
+    return {
         "tokenizer.json": tokenizer_json().encode(),
         "query_bank.json": (json.dumps(bank, indent=0) + "\n").encode(),
         "query_bank.npy": held.getvalue(),
-        "MODEL_CARD.md": model_card(figures).encode(),
     }
-    size = sum(len(data) for data in files.values() if isinstance(data, bytes))
+
+
+def _write(place: Path, files: dict[str, bytes], fit: Fit, figures: dict[str, Any] | None) -> None:
+    files = {**files, "MODEL_CARD.md": model_card(figures).encode()}
+    size = sum(len(data) for data in files.values())
     if size > MAX_BYTES:
         raise BundleError(
             f"The bundle has {size} bytes, at most {MAX_BYTES} are allowed; nothing is written."
         )
-    write_bundle(place, _fields(calibration, figures), files, replace=True)
+    write_bundle(place, _fields(fit, figures), files, replace=True)
 
 
-def _fields(calibration: Fit, figures: dict[str, Any] | None) -> dict[str, Any]:
+def _fields(fit: Fit, figures: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "name": "starter",
         "method": "laff",
@@ -168,9 +174,10 @@ def _fields(calibration: Fit, figures: dict[str, Any] | None) -> dict[str, Any]:
         "calibration": {
             "query_bank": "query_bank.json",
             "bank_embeds": "query_bank.npy",
-            "slope": round(calibration.slope, 4),
-            "intercept": round(calibration.intercept, 4),
-            "threshold": calibration.threshold,
+            "slope": round(fit.slope, 4),
+            "gallery_slope": round(fit.gallery_slope, 4),
+            "intercept": round(fit.intercept, 4),
+            "threshold": round(fit.threshold, 4),
         },
         "provenance": {
             "data": [

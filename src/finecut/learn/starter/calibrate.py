@@ -1,22 +1,28 @@
-"""Fit the confidence of an answer: how far right answers stand out, and wrong ones at their best.
+"""Fit the confidence of a starter bundle's answers, on the bundle as it is shipped.
 
-A query's z against a clip is what `finecut.search.calibration` computes: its recall score minus
-the bank's mean on that clip, in the bank's standard deviations. Questions are asked of random
-libraries of 10 to all clips: with the right clip in it, and with the right video taken out, where
-the best z there is belongs to a wrong answer. Absurd queries belong to the second kind.
+Half of the shared clips and some Flickr8k dev images are the library; their captions are the
+queries with a match. The captions of the other half and of other images have none in it, and
+absurd queries have none anywhere.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from finecut.learn.starter.clips import Clips
+from finecut.bundle.load import Bundle
+from finecut.learn.starter.data import flickr, shared_data
+from finecut.learn.starter.shipped import recall_of_images, recall_of_sentences
+from finecut.search.calibrate import Fit, fit_calibration
+from finecut.video.decode import decode_clips
+from finecut.video.spec import DecodeSpec
 
-SIZES = (10, 20, 40, 92)  # videos in a library
-_DRAWS = 4  # libraries of each size for each query
+IMAGES = 150  # dev images in the library, and as many captions of others
+SIZES = (3, 10, 30, 100, 180)  # clips in a drawn library
+_OTHERS = 500  # the first dev image that is not in the library but asked for
 
 # Asked of any library of ordinary videos, these have no answer.
 ABSURD = (
@@ -33,91 +39,49 @@ ABSURD = (
 )
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A logistic over z, and how well it tells answers from the lack of one."""
+def fit_confidence(bundle: Bundle) -> Fit:
+    """The numbers of the manifest's calibration.
 
-    slope: float
-    intercept: float
-    threshold: float
-    figures: dict[str, float]
-
-
-def z_scores(queries: Tensor, bank: Tensor, gallery: Tensor) -> Tensor:
-    """[Q, G] z of each query [Q, R] on each clip [G, R], against the bank [B, R].
-
-    >>> gallery = torch.eye(2)
-    >>> bank = torch.tensor([[0.0, 0.0], [2.0, 2.0]])
-    >>> z_scores(torch.tensor([[3.0, 1.0]]), bank, gallery).tolist()
-    [[2.0, 0.0]]
+    Raises:
+        UsageError: the shared data is not named.
     """
-    background = bank @ gallery.T  # [B, G]
-    return (queries @ gallery.T - background.mean(0)) / background.std(0, correction=0)
-
-
-def draw_cases(z: Tensor, absurd: Tensor, clips: Clips, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Best z of queries with an answer in their library, and of queries without one.
-
-    Args:
-        z: [Q, G] of the captions, one a video, in order.
-        absurd: [A, G] of queries that no library answers.
-        clips: which video each clip is of.
-        seed: of the libraries drawn.
-    """
-    draw = torch.Generator().manual_seed(seed)
-    n = len(z)
-    best = torch.full((n + len(absurd), n), -torch.inf)  # by video: its best clip
-    rows = clips.video.expand(len(best), -1)
-    best = best.scatter_reduce(1, rows, torch.cat([z, absurd]), "amax")
-    found, missed = [], []
-    for size in SIZES:
-        for query in range(len(best)):
-            for _ in range(_DRAWS):
-                others = torch.randperm(n, generator=draw)
-                others = others[others != query][: size - 1]
-                top = best[query, others].max()
-                if query < n and best[query, query] > top:  # a right answer, shown first
-                    found.append(best[query, query])
-                missed.append(top)
-    return torch.stack(found), torch.stack(missed)
-
-
-def fit(found: Tensor, missed: Tensor) -> Fit:
-    """Logistic regression with both kinds weighing the same, and the least-error threshold."""
-    z = torch.cat([found, missed]).double()
-    label = torch.cat([torch.ones_like(found), torch.zeros_like(missed)]).double()
-    weight = torch.where(label > 0, 0.5 / len(found), 0.5 / len(missed))
-    theta = torch.zeros(2, dtype=torch.float64)
-    columns = torch.stack([z, torch.ones_like(z)], 1)  # [N, 2]
-    for _ in range(50):  # Newton's method
-        p = (columns @ theta).sigmoid()
-        slope = columns.T @ (weight * (p - label)) + 1e-6 * theta
-        bend = columns.T @ (columns * (weight * p * (1 - p))[:, None]) + 1e-6 * torch.eye(2)
-        theta = theta - torch.linalg.solve(bend, slope)
-    confidence = (columns @ theta).sigmoid()
-    right, wrong = confidence[label > 0], confidence[label == 0]
-    steps = torch.linspace(0.2, 0.8, 61, dtype=torch.float64)
-    errors = [((right < t).double().mean() + (wrong >= t).double().mean()) / 2 for t in steps]
-    threshold = float(steps[int(torch.stack(errors).argmin())])
-    return Fit(
-        slope=float(theta[0]),
-        intercept=float(theta[1]),
-        threshold=round(threshold, 2),
-        figures={
-            "confidence_auc": 100 * area_under_curve(right, wrong),
-            "answers_doubted": 100 * float((right < threshold).double().mean()),
-            "misses_believed": 100 * float((wrong >= threshold).double().mean()),
-        },
+    root = shared_data() / "panda70m_samples"
+    lines = (root / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    inside, outside = rows[::2], rows[1::2]
+    clips, match = _clip_vectors(bundle, [root / row["clip"] for row in inside])
+    captions, others = (
+        np.stack([t.recall for t in bundle.encode_text([row["caption"] for row in part])])
+        for part in (inside, outside)
+    )
+    dev = flickr("dev")
+    views = 1 + bundle.manifest.video.n_patches
+    images = recall_of_images(
+        bundle.files.read(bundle.manifest.video.graph), dev.images[:IMAGES].numpy(), views
+    )
+    text = bundle.files.read(bundle.manifest.text.graph)
+    half = len(inside)  # as many human captions as machine-made ones
+    human = recall_of_sentences(text, dev.captions[:half, 0].numpy())
+    human_others = recall_of_sentences(text, dev.captions[_OTHERS : _OTHERS + half, 0].numpy())
+    absurd = np.stack([t.recall for t in bundle.encode_text(list(ABSURD))])
+    bank = bundle.query_bank()
+    return fit_calibration(
+        bank.recall,
+        np.concatenate([clips, images]),
+        np.concatenate([captions, human]),
+        np.concatenate([match, len(clips) + np.arange(half)]),
+        np.concatenate([others, human_others, absurd]),
+        sizes=SIZES,
     )
 
 
-def area_under_curve(right: Tensor, wrong: Tensor) -> float:
-    """The chance that a right answer is more confident than a wrong one; ties are half.
-
-    >>> area_under_curve(torch.tensor([2.0, 3.0]), torch.tensor([1.0, 2.0]))
-    0.875
-    """
-    ordered = wrong.sort().values
-    below = torch.searchsorted(ordered, right, right=False).double()
-    upto = torch.searchsorted(ordered, right, right=True).double()
-    return float(((below + upto) / 2).mean() / len(wrong))
+def _clip_vectors(bundle: Bundle, paths: list[Path]) -> tuple[NDArray, NDArray]:
+    """Recall vectors [G, R] of the videos' clips, and each video's first clip [V]."""
+    spec = DecodeSpec.from_manifest(bundle.manifest)
+    vectors: list[NDArray] = []
+    firsts = []
+    for path in paths:
+        firsts.append(len(vectors))
+        tokens = bundle.encode_clips([clip.frames for clip in decode_clips(path, spec)])
+        vectors += [item.recall for item in tokens]
+    return np.stack(vectors), np.array(firsts)

@@ -86,9 +86,8 @@ def model_card(figures: dict[str, Any] | None) -> str:
     ]
     sure = figures["confidence"]
     lines.append(
-        "\nConfidence, in libraries of 10 to 92 of these videos: right answers are surer than "
-        f"the best wrong\nones in {sure['confidence_auc']:.0f} % of pairs. "
-        f"{sure['answers_doubted']:.0f} % of right answers are called no good match, and "
-        f"{sure['misses_believed']:.0f} %\nof queries with nothing to find are not."
+        "\nConfidence, in libraries of 3 to 180 clips and photographs: "
+        f"{sure['confidence_kept']:.0f} % of queries with a match\nare called good, "
+        f"{sure['confidence_refused']:.0f} % of queries without one are called no good match."
     )
     return _CARD.format(measured="\n".join(lines) + "\n")
