@@ -66,7 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(args=arguments, standalone_mode=False, prog_name="finecut")
         sys.stdout.flush()
     except KeyboardInterrupt:
-        say("finecut: interrupted")
+        kept = "; what is done is kept, and the same command goes on from here"
+        say("finecut: interrupted" + (kept if arguments[:1] in (["index"], ["demo"]) else ""))
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (head, say) has all it wanted; Python would complain once more at exit.

@@ -28,14 +28,17 @@ class Shot:
 
 
 def film(shots: Sequence[Shot], out: Path) -> None:
-    """Write the shots one after the other, with a hard cut between, as H.264 in MP4."""
+    """Write the shots one after the other, with a hard cut between, in MP4."""
     import av
     from PIL import Image
 
     # Whole or not at all: an interrupted demo is made anew, never taken for done.
     part = out.with_suffix(".part.mp4")
     with av.open(str(part), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast"})
+        # H.264 where PyAV was built with an encoder for it, as its wheels are.
+        h264 = "libx264" in av.codecs_available
+        codec, options = ("libx264", {"preset": "veryfast"}) if h264 else ("mpeg4", {"q": "3"})
+        stream = container.add_stream(codec, rate=RATE, options=options)
         stream.width, stream.height = WIDTH, HEIGHT
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, RATE)
