@@ -5,7 +5,7 @@ a fixed seed. "exhaustive" is the released way: the weighted frame and patch lev
 in blocks of queries, then the best k of recall are looked up. Both give the same scores, which is
 checked. Peak memory is what a side adds to the tokens, which both need.
 
-    python benchmarks/eercf_stage2.py [--queries 1000] [--clips 1000]
+    python benchmarks/eercf_stage2.py [--queries 1000] [--clips 1000] [--repeats 5]
 
 Writes results/bench-eercf-stage2.json.
 """
@@ -36,7 +36,7 @@ from finecut.learn.two_stage import recall_candidates, rerank_candidates
 ROOT = Path(__file__).resolve().parent.parent
 FRAMES, PATCHES, DIM, K, SEED = 12, 49, 512, 50, 0
 BLOCK = 20  # queries whose similarities to all patches are held at once by the exhaustive side
-CANDIDATE_REPEATS, EXHAUSTIVE_REPEATS = 5, 3
+REPEATS = 5
 
 
 def draw(queries: int, clips: int) -> tuple[TextTokens, VideoTokens]:
@@ -108,15 +108,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args()
     torch.set_grad_enabled(False)
     model = EERCF(EercfConfig(TINY, 1, FRAMES)).eval()  # its towers are not used here
     text, video = draw(options.queries, options.clips)
     candidates = recall_candidates(recall_sims(text, video), K)
-    few, fine = measure(
-        lambda: rerank_candidates(model, text, video, candidates), CANDIDATE_REPEATS
-    )
-    every, wanted = measure(lambda: exhaustive(model, text, video, candidates), EXHAUSTIVE_REPEATS)
+    few, fine = measure(lambda: rerank_candidates(model, text, video, candidates), options.repeats)
+    every, wanted = measure(lambda: exhaustive(model, text, video, candidates), options.repeats)
     difference = float((fine - wanted).abs().max())
     if difference > 1e-3:
         sys.exit(f"the two sides differ by {difference:.2e}: nothing was written")
