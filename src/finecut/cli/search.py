@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
         epilog=options.examples(
             'finecut search "a dog catches a frisbee"',
             'finecut search "a cup of coffee on a table" --index finecut-demo/index -k 1',
-            "  1  0:24.0-0:36.0  fair    70%  finecut-demo/library/a-day-out.mp4",
+            "  1  0:24.0-0:36.0  strong  92%  finecut-demo/library/a-day-out.mp4",
             'finecut search "sunset over the sea" -k 3 --in "holiday/*" --longer 10',
             "finecut search --image photo.jpg --json",
             'finecut search "a cat" --paths-only | head -1',
