@@ -31,7 +31,7 @@ larger bundle.
 Flickr8k's training split (6,000 photographs, five human captions each), as EfficientNet features
 and MiniLM vectors. The photographs and the text are not in this project. Weights were chosen on
 Flickr8k's dev split and on 92 Panda-70M sample clips with machine-made captions; confidence was
-calibrated on those clips. MiniLM's own training data includes captions of Flickr30k, of which
+calibrated on the same two. MiniLM's own training data includes captions of Flickr30k, of which
 Flickr8k's are a part: text only, no pictures.
 
 ## Measured
