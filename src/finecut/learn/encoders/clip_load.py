@@ -16,7 +16,7 @@ from torch import Tensor
 
 from finecut.errors import BundleError
 from finecut.learn.encoders.archive import read_tensors
-from finecut.learn.encoders.clip import CLIP, HEAD_WIDTH, Activation, ClipConfig
+from finecut.learn.encoders.clip import CLIP, Activation, ClipConfig
 
 # Sizes that OpenAI's archives carry as tensors beside the weights.
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
@@ -194,12 +194,3 @@ def _weights_in(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise BundleError(f"No model.safetensors or pytorch_model.bin in '{folder}'.")
-
-
-def default_heads(width: int) -> int:
-    """One head per 64 channels, at least one.
-
-    >>> default_heads(768)
-    12
-    """
-    return max(width // HEAD_WIDTH, 1)
