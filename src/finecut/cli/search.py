@@ -12,7 +12,6 @@ import typer
 from finecut.cli import options
 from finecut.cli.show import (
     command,
-    confidence_text,
     linked,
     out,
     out_path,
@@ -167,24 +166,31 @@ def search(
         for path in dict.fromkeys(moment.video for moment in found):
             out_path(path)
     else:
-        show_results(found)
+        show_results(found, _threshold(searcher))
 
 
-def show_results(found: Results) -> None:
+def show_results(found: Results, threshold: float) -> None:
     """Results for people: rank, where, how sure."""
     if not found:
         say("Nothing to search: no clip of the index fits the filters.")
         return
     if not found.good_match:
         out("No good match. Best guesses:")
-    table([_row(rank, moment) for rank, moment in enumerate(found, start=1)], right=(0,))
+    table([_row(rank, moment, threshold) for rank, moment in enumerate(found, start=1)], right=(0,))
     say(f"{found.gallery} clips searched in {found.elapsed_ms:.0f} ms")
 
 
-def _row(rank: int, moment: Moment) -> tuple[str, ...]:
+def _row(rank: int, moment: Moment, threshold: float) -> tuple[str, ...]:
+    from finecut.search.calibration import match_word
+
     times = f"{time_text(moment.start_s)}-{time_text(moment.end_s)}"
-    sure = f"{confidence_text(moment.confidence):6} {moment.confidence:4.0%}"
+    sure = f"{match_word(moment.confidence, threshold):6} {moment.confidence:4.0%}"
     return (str(rank), times, sure, linked(path_text(moment.video), moment.video))
+
+
+def _threshold(searcher: Searcher) -> float:
+    calibration = searcher.bundle.manifest.calibration
+    return calibration.threshold if calibration else 0.0
 
 
 def _open(index: Path | None, bundle: str | None, threads: int | None) -> Searcher:

@@ -134,15 +134,6 @@ def bytes_text(size: float) -> str:
     raise AssertionError
 
 
-def confidence_text(confidence: float) -> str:
-    """A word for a confidence, as the page says it.
-
-    >>> confidence_text(0.9), confidence_text(0.6), confidence_text(0.2)
-    ('strong', 'fair', 'weak')
-    """
-    return "strong" if confidence >= 0.75 else "fair" if confidence >= 0.5 else "weak"
-
-
 def path_text(path: str) -> str:
     """A path as people read it: on one line, and from here where that is shorter."""
     try:

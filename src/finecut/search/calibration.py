@@ -17,7 +17,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -36,6 +36,7 @@ _MAX_WORK = 4e10
 _MIN_SENTENCES = 64
 _BLOCK = 16384
 _SAMPLE = 256  # clips of the index that image queries are measured against
+STRONG_SHARE = 0.5  # of the way from the good-match bar to certainty: strong from there on
 _CACHE = "cache"
 _PREFIX = "background-"
 
@@ -65,6 +66,17 @@ def confidence(
     logit = calibration.slope * np.asarray(z, np.float64) + calibration.intercept
     logit -= calibration.gallery_slope * np.log(max(1, gallery))
     return 1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))
+
+
+def match_word(confidence: float, threshold: float) -> Literal["strong", "fair", "weak"]:
+    """A confidence in a word, the same on the command line and the page: weak is no good match.
+
+    >>> match_word(0.8, 0.5), match_word(0.6, 0.5), match_word(0.2, 0.5)
+    ('strong', 'fair', 'weak')
+    """
+    if confidence < threshold:
+        return "weak"
+    return "strong" if confidence >= threshold + (1 - threshold) * STRONG_SHARE else "fair"
 
 
 def measure(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> Background:

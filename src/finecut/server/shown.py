@@ -9,15 +9,14 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from finecut.search.calibration import match_word
 from finecut.server.library import Snapshot
 from finecut.server.media import content_type
-from finecut.server.models import Match, Result, ShownEvidence, Strip, VideoItem
+from finecut.server.models import Result, ShownEvidence, Strip, VideoItem
 
 if TYPE_CHECKING:
     from finecut.index.rows import VideoRow
     from finecut.types import Moment
-
-STRONG_SHARE = 0.9  # of the way from the good-match bar to certainty: strong from there on
 
 
 def shown_path(path: str) -> str:
@@ -27,17 +26,6 @@ def shown_path(path: str) -> str:
     '/videos/caf�.mp4'
     """
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def match_word(confidence: float, threshold: float) -> Match:
-    """A confidence in a word.
-
-    >>> match_word(0.96, 0.5), match_word(0.6, 0.5), match_word(0.2, 0.5)
-    ('strong', 'fair', 'weak')
-    """
-    if confidence < threshold:
-        return "weak"
-    return "strong" if confidence >= threshold + (1 - threshold) * STRONG_SHARE else "fair"
 
 
 def video_url(video_id: str, *parts: str, **query: float) -> str:
