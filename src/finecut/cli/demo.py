@@ -13,9 +13,7 @@ from finecut.cli.show import EXIT_FAILED, command, out, path_text, print_json, s
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(epilog=options.examples("finecut demo", "finecut demo --dir /tmp/demo --serve"))(
-        demo
-    )
+    app.command(epilog=options.examples("finecut demo", "finecut demo --dir my-demo --serve"))(demo)
 
 
 @command
