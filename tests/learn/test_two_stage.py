@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -75,3 +78,16 @@ def test_what_cannot_be_is_refused() -> None:
         recall_candidates(torch.zeros(1, 2), 0)
     with pytest.raises(ShapeError, match=r"Q = 2, got \(1, 2\)"):
         rerank_candidates(BestFrame(), text, video, torch.zeros(1, 2, dtype=torch.long))
+
+
+def test_the_measured_saving_is_what_the_page_says() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "methods" / "eercf.md").read_text("utf-8")
+    measured = json.loads((root / "results" / "bench-eercf-stage2.json").read_text("utf-8"))
+    few, every = measured["candidates_only"], measured["exhaustive"]
+    for side in (few, every):
+        said = f"{side['median_s']:.1f} s and {side['peak_added_mib']:.0f} MiB"
+        assert said in page, said
+    assert f"{measured['times_faster']:.0f} times longer" in page
+    assert f"medians of {few['repeats']} " in page
+    assert measured["largest_difference"] < 1e-4
