@@ -68,7 +68,7 @@ FILES: dict[str, tuple[int, int, str, dict[str, str], float | None]] = {
 def make(path: Path, seconds: float, width: int, height: int, codec: str, options: dict) -> None:
     """A panning picture with a little grain; another one every five seconds."""
     rng = np.random.default_rng(0)
-    grain = rng.integers(-14, 15, (16, height, width, 1), dtype=np.int16)
+    grain = rng.integers(-11, 12, (16, height, width, 1), dtype=np.int16)
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
