@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time (a find of a new seed belongs in a test of its own), and no time
+# limit on one: a busy machine is slow, not broken.
+settings.register_profile("finecut", deadline=None, derandomize=True)
+settings.load_profile("finecut")
 
 # Before torch is imported: its threads wait for each other by spinning, and with as many test
 # processes as cores a product of two small matrices then takes minutes.
