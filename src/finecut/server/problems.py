@@ -86,10 +86,14 @@ def validation_text(errors: list[Any]) -> str:
     >>> validation_text([{"loc": ("query", "k"), "msg": "Input should be at most 200",
     ...                   "input": "999"}])
     "`k` (query): Input should be at most 200, got '999'."
+    >>> validation_text([{"type": "json_invalid", "loc": ("body", 1), "msg": "JSON decode error"}])
+    '`body` (body): JSON decode error.'
     """
     parts = []
     for error in errors:
         where, *rest = [str(part) for part in error.get("loc", ())] or ["request"]
+        if error.get("type") == "json_invalid":
+            rest = []  # where it breaks is a position in the text, no parameter's name
         name = ".".join(rest) or where
         got = repr(error["input"]) if isinstance(error.get("input"), str | int | float) else ""
         got = got if len(got) <= 80 else got[:77] + "…"
