@@ -219,6 +219,14 @@ def test_cut_writes_the_moment(library: Library, call: Run, tmp_path: Path):
     assert again.code == 2 and "exists" in again.err
 
 
+def test_cut_by_a_name_in_the_index(library: Library, run: Run, tmp_path: Path):
+    name, out = "blue-then-green.mp4", tmp_path / "c.mp4"
+    done = run("cut", name, 1, 2, "-o", out, "--index", library.index, cwd=tmp_path)
+    assert (done.code, out.is_file()) == (0, True), done.err
+    gone = run("cut", "gone.mp4", 1, 2, "--index", library.index, cwd=tmp_path)
+    assert gone.code == 1 and "gone.mp4" in gone.err
+
+
 def test_cut_by_query(library: Library, run: Run, tmp_path: Path):
     out = tmp_path / "green.mp4"
     done = run("cut", "--query", "green", "-o", out, "--index", library.index)

@@ -105,12 +105,12 @@ def list_videos(
         done = row.status == "done"
         picture = f"{row.width}x{row.height}" if done else "-"
         length = time_text(row.duration_s) if done else "-"
-        state = f"{row.n_clips} clips" if done else f"failed: {row.reason}"
+        state = f"{row.n_clips} clip{'s' * (row.n_clips != 1)}" if done else f"failed: {row.reason}"
         for number, path in enumerate(row.paths):
             first = (row.video_id[:8], length, picture, state) if not number else ("", "", "", "=")
             cells.append((*first, path_text(path)))
     table(cells, right=(1,))
-    say(f"{len(rows)} videos")
+    say(f"{len(rows)} video{'s' * (len(rows) != 1)}")
 
 
 @command

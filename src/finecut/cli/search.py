@@ -21,7 +21,7 @@ from finecut.cli.show import (
     table,
     time_text,
 )
-from finecut.errors import NotFound, UsageError
+from finecut.errors import IndexNotFound, NotFound, UsageError
 
 if TYPE_CHECKING:
     from finecut.search.engine import Searcher
@@ -220,6 +220,19 @@ def parse_time(text: str) -> float:
     return seconds
 
 
+def _file_of(video: str, index: Path | None) -> str:
+    """The file meant: the path if there is one, else a video of the index by name or id."""
+    if Path(video).exists():
+        return video
+    from finecut.index.store import Index
+
+    try:
+        row = find_video(Index.open(options.index_dir(index)).videos, video)
+    except (IndexNotFound, NotFound):
+        return video  # the cut itself says that there is no such file
+    return row.present_path() or video
+
+
 def _place(searcher: Searcher, like: str) -> tuple[str, float | None]:
     """The video and time meant by ``VIDEO@TIME``: an id, a path or a file name."""
     name, at, time = like.rpartition("@")
@@ -249,7 +262,9 @@ def find_video(videos: Sequence[Any], name: str) -> Any:
 
 @command
 def cut(
-    video: Annotated[str | None, typer.Argument(help="A video file.")] = None,
+    video: Annotated[
+        str | None, typer.Argument(help="A video file, or a name or id in the index.")
+    ] = None,
     start: Annotated[str | None, typer.Argument(help="75.5, 1:15 or 1:02:03.")] = None,
     end: Annotated[str | None, typer.Argument(help="The first time left out.")] = None,
     output: Annotated[
@@ -286,7 +301,7 @@ def cut(
         moment = found[number - 1]
         source, start_s, end_s = moment.video, moment.start_s, moment.end_s
     elif query is None and video is not None and start is not None and end is not None:
-        source, start_s, end_s = video, parse_time(start), parse_time(end)
+        source, start_s, end_s = _file_of(video, index), parse_time(start), parse_time(end)
     else:
         raise UsageError('Give VIDEO START END, or --query "a sentence".')
     if output is None:

@@ -35,7 +35,7 @@ class Settings:
     threads: int | None = None
     max_k: int = 200
     max_recall_k: int = 2000
-    max_query_chars: int = 1000
+    max_query_chars: int = 2000  # as everywhere (bundle.tokens.MAX_QUERY_CHARS)
     max_body_bytes: int = 20 * 2**20
     body_timeout_s: float = 30.0
     max_searches: int = 4  # that run at once; onnxruntime uses the cores inside each
