@@ -207,7 +207,8 @@ def test_losses_and_gradients(
     for name, weights in stored["weights"].items():
         model, _ = build_eercf(golden, tmp_path)
         model.train()
-        loss = model.weighted_loss(batch_of(inputs), loss_weights(weights))["loss"]
+        text, video = model.training_tokens(batch_of(inputs))
+        loss = model.token_loss(text, video, weights=loss_weights(weights))["loss"]
         assert loss.item() == pytest.approx(stored["loss"][name], rel=LOSS)
         loss.backward()
         assert check_gradients(model, expected, f"grad_{name}/", lambda entry: entry)

@@ -43,7 +43,9 @@ def text_to_video_nce(
     return _reduce(torch.logsumexp(logits, dim=1) - logits.diagonal(), reduction)
 
 
-def dual_softmax_loss(logits: Tensor, temperature: float = 1000.0) -> Tensor:
+def dual_softmax_loss(
+    logits: Tensor, temperature: float = 1000.0, video_ids: Tensor | None = None
+) -> Tensor:
     """CAMoE's dual softmax loss as its authors released it (DSL.py); both directions averaged.
 
     prior = softmax over *texts* of S / temperature, per video; revised = S · prior · B;
@@ -53,21 +55,35 @@ def dual_softmax_loss(logits: Tensor, temperature: float = 1000.0) -> Tensor:
         logits: [B, B] scaled cosines.
         temperature: 1000 in training (authors' default): the prior is then nearly uniform and
             the loss close to ``info_nce``; 1 at inference.
+        video_ids: [B] or None. The authors' code has no such exclusion.
 
     >>> sims = torch.tensor([[9.0, 1.0], [2.0, 8.0]])
     >>> dual_softmax_loss(sims, 1.0) < info_nce(sims)
     tensor(True)
     """
-    per_text, per_video = dual_softmax_parts(logits, temperature)
+    per_text, per_video = dual_softmax_parts(logits, temperature, video_ids)
     return (per_text.mean() + per_video.mean()) / 2
 
 
-def dual_softmax_parts(logits: Tensor, temperature: float = 1000.0) -> tuple[Tensor, Tensor]:
-    """Loss of each text and of each video, both [B], before any mean."""
+def dual_softmax_parts(
+    logits: Tensor, temperature: float = 1000.0, video_ids: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss of each text and of each video, both [B], before any mean.
+
+    Pairs of one video count neither in the prior, whose factor B becomes the number of texts left,
+    nor among the negatives.
+    """
     _check_square(logits)
+    twins = _twins(len(logits), video_ids)
     parts = []
     for s in (logits, logits.T):
-        revised = s * (s / temperature).softmax(dim=0) * len(s)
+        prior, count = s / temperature, torch.full_like(s[:1], len(s))
+        if twins is not None:
+            prior = prior.masked_fill(twins, -torch.inf)
+            count = count - twins.sum(dim=0, keepdim=True)
+        revised = s * prior.softmax(dim=0) * count
+        if twins is not None:
+            revised = revised.masked_fill(twins, -torch.inf)
         parts.append(torch.logsumexp(revised, dim=1) - revised.diagonal())
     return parts[0], parts[1]
 

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from finecut.errors import ShapeError, UsageError
 from finecut.learn.encoders.clip import CLIP, ClipConfig, Transformer, pool_text
 from finecut.learn.losses import dual_softmax_loss, info_nce
-from finecut.learn.methods.blocks import gate_weights, masked_mean, unit
+from finecut.learn.methods.blocks import frames_of, gate_weights, masked_mean, unit
 from finecut.learn.methods.clip4clip import frames_over_time
-from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
+from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, TokenLoss, VideoTokens
 
 STREAMS = ("sentence", "entity", "action")
 RELEVANCE_TEMPERATURE = 0.01  # of cosines; only for showing which frames match
@@ -114,7 +114,7 @@ class FrameMean(nn.Module):
         return masked_mean(frames, frame_mask)
 
 
-class CAMoE(nn.Module):
+class CAMoE(TokenLoss):
     """The method; see ``methods/protocol.py`` for what its four functions mean."""
 
     def __init__(self, config: CamoeConfig, clip: CLIP | None = None) -> None:
@@ -148,15 +148,20 @@ class CAMoE(nn.Module):
 
     # ------------------------------------------------------------------ the four functions
 
-    def encode_video(self, pixels: Tensor, frame_mask: Tensor) -> VideoTokens:
+    def encode_video(
+        self,
+        pixels: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        frames_raw: Tensor | None = None,
+    ) -> VideoTokens:
         """Clips -> recall [G, 3E]: three unit vectors laid end to end; and unit frames.
 
         Args:
             pixels: [G, F, 3, H, H] normalised; padded frames are zero.
-            frame_mask: [G, F] bool, True = real.
+            frame_mask: [G, F] bool, True = real; None: all are.
+            frames_raw: [G, F, E] instead of pixels, from a cache of the frozen tower.
         """
-        frames_raw, _ = self.clip.encode_frames(pixels)
-        return self.tokens_from_frames(frames_raw.float(), frame_mask)
+        return self.tokens_from_frames(*frames_of(self.clip, pixels, frames_raw, frame_mask))
 
     def tokens_from_frames(self, frames_raw: Tensor, frame_mask: Tensor) -> VideoTokens:
         """Experts and gate alone: raw frame embeddings [G, F, E] -> tokens."""
@@ -185,15 +190,23 @@ class CAMoE(nn.Module):
         relevance = gate_weights(sims, RELEVANCE_TEMPERATURE, video.frame_mask[None])
         return Rerank(text.recall @ video.recall.T, relevance)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def training_tokens(self, batch: Batch) -> tuple[TextTokens, VideoTokens]:
+        """As stored, but the text's streams [Q, 3E] come without their weights."""
+        video = self.encode_video(**batch.video)
+        streams = self.text_streams(**batch.text)  # [Q, 3, E]
+        return TextTokens(streams.flatten(1)), VideoTokens(video.recall)
+
+    def token_loss(
+        self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Sum over the three streams of dual softmax (or InfoNCE), both directions averaged."""
-        text = self.text_streams(**batch.text)  # [Q, 3, E]
-        video = self.encode_video(**batch.video).recall.unflatten(1, (len(STREAMS), -1))
-        logits = torch.einsum("qse,gse->sqg", text, video) * self.clip.logit_scale.exp()
+        streams = [side.recall.unflatten(1, (len(STREAMS), -1)) for side in (text, video)]
+        logits = torch.einsum("qse,gse->sqg", *streams) * self.clip.logit_scale.exp()
+        temperature = self.config.dual_softmax_temperature
         parts = {
-            f"{name}_loss": dual_softmax_loss(stream, self.config.dual_softmax_temperature)
+            f"{name}_loss": dual_softmax_loss(stream, temperature, video_ids)
             if self.config.dual_softmax
-            else info_nce(stream, batch.video_ids)
+            else info_nce(stream, video_ids)
             for name, stream in zip(STREAMS, logits, strict=True)
         }
         return {**parts, "loss": torch.stack(list(parts.values())).sum()}

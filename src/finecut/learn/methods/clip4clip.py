@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from finecut.errors import ShapeError, UsageError
 from finecut.learn.encoders.clip import CLIP, ClipConfig, LayerNorm, QuickGELU, Transformer
 from finecut.learn.losses import info_nce
-from finecut.learn.methods.blocks import gate_weights, masked_mean, unit
-from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
+from finecut.learn.methods.blocks import frames_of, gate_weights, masked_mean, unit
+from finecut.learn.methods.protocol import Rerank, TextTokens, TokenLoss, VideoTokens
 
 Head = Literal["meanP", "seqLSTM", "seqTransf", "tightTransf"]
 HEAD_EPS = 1e-12  # LayerNorm of everything that CLIP4Clip adds; CLIP's own is 1e-5
@@ -59,7 +59,7 @@ class Clip4ClipConfig:
             )
 
 
-class CLIP4Clip(nn.Module):
+class CLIP4Clip(TokenLoss):
     """The method; see ``methods/protocol.py`` for what its four functions mean."""
 
     def __init__(self, config: Clip4ClipConfig, clip: CLIP | None = None) -> None:
@@ -108,7 +108,12 @@ class CLIP4Clip(nn.Module):
 
     # ------------------------------------------------------------------ the four functions
 
-    def encode_video(self, pixels: Tensor, frame_mask: Tensor) -> VideoTokens:
+    def encode_video(
+        self,
+        pixels: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        frames_raw: Tensor | None = None,
+    ) -> VideoTokens:
         """Clips → recall [G, E] of unit length and frame_embeds [G, F, E].
 
         The frames of a loose head are of unit length and are what recall averages, so
@@ -117,10 +122,10 @@ class CLIP4Clip(nn.Module):
 
         Args:
             pixels: [G, F, 3, H, H] normalised; padded frames are zero.
-            frame_mask: [G, F] bool, True = real.
+            frame_mask: [G, F] bool, True = real; None: all are.
+            frames_raw: [G, F, E] instead of pixels, from a cache of the frozen tower.
         """
-        frames_raw, _ = self.clip.encode_frames(pixels)
-        return self.tokens_from_frames(frames_raw.float(), frame_mask)
+        return self.tokens_from_frames(*frames_of(self.clip, pixels, frames_raw, frame_mask))
 
     def tokens_from_frames(self, frames_raw: Tensor, frame_mask: Tensor) -> VideoTokens:
         """The head alone: raw frame embeddings [G, F, E] → tokens."""
@@ -143,10 +148,11 @@ class CLIP4Clip(nn.Module):
         rows = [self.cross_scores(text.text_embeds[q], video) for q in queries]  # each [G]
         return Rerank(torch.stack(rows), _relevance(text, video))
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def token_loss(
+        self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """½ (CE over rows + CE over columns) of the logits; the article prints the sum."""
-        video, text = self.encode_video(**batch.video), self.encode_text(**batch.text)
-        return {"loss": info_nce(self.logits(text, video), batch.video_ids)}
+        return {"loss": info_nce(self.logits(text, video), video_ids)}
 
     # ------------------------------------------------------------------ the heads
 

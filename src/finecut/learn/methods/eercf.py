@@ -33,9 +33,15 @@ from torch import Tensor, nn
 from finecut.errors import ShapeError, UsageError
 from finecut.learn.encoders.clip import CLIP, ClipConfig, Transformer
 from finecut.learn.losses import info_nce, pearson_article, pearson_released
-from finecut.learn.methods.blocks import gate_weights, masked_mean, unit
+from finecut.learn.methods.blocks import frames_and_patches_of, gate_weights, masked_mean, unit
 from finecut.learn.methods.clip4clip import HEAD_EPS, frames_over_time
-from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens, recall_sims
+from finecut.learn.methods.protocol import (
+    Rerank,
+    TextTokens,
+    TokenLoss,
+    VideoTokens,
+    recall_sims,
+)
 
 WEAK_TEMPERATURE = 0.01  # frames and patches, modules/modeling.py
 FRAME_GATE_TEMPERATURE = 0.1
@@ -119,7 +125,7 @@ class Levels(NamedTuple):
     patch_gated: Tensor | None
 
 
-class EERCF(nn.Module):
+class EERCF(TokenLoss):
     """The method; parameter names are those of the released code."""
 
     def __init__(self, config: EercfConfig, clip: CLIP | None = None) -> None:
@@ -143,15 +149,24 @@ class EERCF(nn.Module):
 
     # ------------------------------------------------------------------ the four functions
 
-    def encode_video(self, pixels: Tensor, frame_mask: Tensor) -> VideoTokens:
+    def encode_video(
+        self,
+        pixels: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        frames_raw: Tensor | None = None,
+        patches_raw: Tensor | None = None,
+    ) -> VideoTokens:
         """Clips → g [G, E], f [G, F, E], p [G, F, P, E], u [G, F, E] (frame_values).
 
         Args:
             pixels: [G, F, 3, H, H] normalised; padded frames are zero.
-            frame_mask: [G, F] bool, True = real.
+            frame_mask: [G, F] bool, True = real; None: all are.
+            frames_raw: [G, F, E] instead of pixels, from a cache of the frozen tower.
+            patches_raw: [G, F, P, E], with frames_raw.
         """
-        frames_raw, patches_raw = self.clip.encode_frames(pixels)
-        frames_raw, patches_raw = frames_raw.float(), patches_raw.float()
+        frames_raw, patches_raw, frame_mask = frames_and_patches_of(
+            self.clip, pixels, frames_raw, patches_raw, frame_mask
+        )
         values = unit(
             frames_over_time(
                 frames_raw, frame_mask, self.frame_position_embeddings.weight, self.transformerClip
@@ -177,13 +192,15 @@ class EERCF(nn.Module):
         sims = torch.einsum("qd,gfd->qgf", text.text_embeds, video.frame_embeds)
         return Rerank(scores, gate_weights(sims, WEAK_TEMPERATURE, video.frame_mask[None]))
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """L of ``LossWeights``; also its parts."""
-        return self.weighted_loss(batch, self.config.loss_weights)
-
-    def weighted_loss(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
-        """The loss with other weights than the variant's."""
-        video, text = self.encode_video(**batch.video), self.encode_text(**batch.text)
+    def token_loss(
+        self,
+        text: TextTokens,
+        video: VideoTokens,
+        video_ids: Tensor | None = None,
+        weights: LossWeights | None = None,
+    ) -> dict[str, Tensor]:
+        """L of ``LossWeights`` and its parts; ``weights`` None: the variant's."""
+        weights = weights or self.config.loss_weights
         levels, gated_frames, gated_patches = self.training_levels(text, video)
         scale = self.clip.logit_scale.exp()
         part = weights.levels
@@ -193,8 +210,8 @@ class EERCF(nn.Module):
             levels, LevelWeights(frame_gated=part.frame_gated, patch_gated=part.patch_gated)
         )
         # The logits are summed before the cross-entropy, not one cross-entropy per level.
-        inter = weights.weak * info_nce(weak, batch.video_ids)
-        inter = inter + weights.strong * info_nce(strong, batch.video_ids)
+        inter = weights.weak * info_nce(weak, video_ids)
+        inter = inter + weights.strong * info_nce(strong, video_ids)
         intra = sum(
             weight * self.channel_loss(text.text_embeds, vectors)
             for weight, vectors in (

@@ -33,7 +33,7 @@ from finecut.learn.encoders.text_features import GRUText
 from finecut.learn.losses import hardest_negative_triplet
 from finecut.learn.methods.blocks import gate_weights, masked_mean, unit
 from finecut.learn.methods.laff_variants import VARIANTS
-from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
+from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, TokenLoss, VideoTokens
 
 RELEVANCE_TEMPERATURE = 0.05  # of cosines; only for showing which frames match
 
@@ -186,7 +186,7 @@ class Side(nn.Module):
         return self.fuse(stacked)
 
 
-class LAFF(nn.Module):
+class LAFF(TokenLoss):
     """The whole method. Extractors are outside; only the GRU is trained with it."""
 
     def __init__(self, config: LaffConfig) -> None:
@@ -285,13 +285,20 @@ class LAFF(nn.Module):
         sims = torch.einsum("qd,gfd->qgf", text.recall, video.frame_embeds)
         return Rerank(scores, gate_weights(sims, RELEVANCE_TEMPERATURE, video.frame_mask[None]))
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Sum over heads and captions of the hardest-negative triplet loss, text to video."""
+    def training_tokens(self, batch: Batch) -> tuple[TextTokens, VideoTokens]:
+        """The h unit vectors of each side laid end to end, without `fold`'s factor."""
         text, _ = self.text_heads(**batch.text)
         video, _ = self.video_heads(**batch.video)
-        sims = torch.einsum("qhd,ghd->hqg", text, video)  # [H, Q, G], cosines
+        return TextTokens(text.flatten(1)), VideoTokens(video.flatten(1))
+
+    def token_loss(
+        self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Sum over heads and captions of the hardest-negative triplet loss, text to video."""
+        heads = [side.recall.unflatten(1, (self.config.heads, -1)) for side in (text, video)]
+        sims = torch.einsum("qhd,ghd->hqg", *heads)  # [H, Q, G], cosines
         per_head = torch.stack(
-            [hardest_negative_triplet(s, self.config.margin, batch.video_ids) for s in sims]
+            [hardest_negative_triplet(s, self.config.margin, video_ids) for s in sims]
         )
         return {"triplet_loss": per_head.sum(), "loss": per_head.sum()}
 

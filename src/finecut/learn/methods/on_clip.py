@@ -8,14 +8,15 @@ W words, E CLIP's joint width.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from finecut.learn.encoders.clip import CLIP, ClipConfig, pool_text
-from finecut.learn.methods.blocks import masked_mean, unit
+from finecut.learn.methods.blocks import frames_and_patches_of, frames_of, masked_mean, unit
 from finecut.learn.methods.laff import LAFF, LaffConfig
-from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
+from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, TokenLoss, VideoTokens
 from finecut.learn.methods.taco import TACo, TacoConfig
 
 
@@ -44,7 +45,7 @@ class LaffOnClipConfig:
         )
 
 
-class LaffOnClip(nn.Module):
+class LaffOnClip(TokenLoss):
     """See ``methods/protocol.py`` for what its four functions mean; CLIP is frozen."""
 
     def __init__(self, config: LaffOnClipConfig, clip: CLIP | None = None) -> None:
@@ -53,17 +54,37 @@ class LaffOnClip(nn.Module):
         self.clip = (clip or CLIP(config.clip)).requires_grad_(False)
         self.laff = LAFF(config.laff())
 
-    def encode_video(self, pixels: Tensor, frame_mask: Tensor) -> VideoTokens:
-        """[G, F, 3, H, H] normalised, [G, F] → recall [G, D] and frame_embeds [G, F, D]."""
-        return self.laff.encode_video(frames=self._frame_features(pixels), frame_mask=frame_mask)
+    def encode_video(
+        self,
+        pixels: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        frames_raw: Tensor | None = None,
+        patches_raw: Tensor | None = None,
+    ) -> VideoTokens:
+        """[G, F, 3, H, H] normalised, [G, F] → recall [G, D] and frame_embeds [G, F, D].
+
+        Or from a cache of the frozen tower: frames_raw [G, F, E] and patches_raw [G, F, P, E].
+        """
+        return self.laff.encode_video(
+            **self._frame_features(pixels, frame_mask, frames_raw, patches_raw)
+        )
 
     def encode_text(self, input_ids: Tensor) -> TextTokens:
         """[Q, W] → recall and text_embeds [Q, D]."""
         return self.laff.encode_text(self._text_features(input_ids))
 
-    def _frame_features(self, pixels: Tensor) -> dict[str, Tensor]:
-        frames, patches = self.clip.encode_frames(pixels)
-        return {"clip": unit(frames.float()), "clip_patches": unit(patches.float().mean(dim=2))}
+    def _frame_features(
+        self,
+        pixels: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        frames_raw: Tensor | None = None,
+        patches_raw: Tensor | None = None,
+    ) -> dict[str, Any]:
+        frames, patches, mask = frames_and_patches_of(
+            self.clip, pixels, frames_raw, patches_raw, frame_mask
+        )
+        features = {"clip": unit(frames), "clip_patches": unit(patches.mean(dim=2))}
+        return {"frames": features, "frame_mask": mask}
 
     def _text_features(self, input_ids: Tensor) -> dict[str, Tensor]:
         words = self.clip.encode_words(input_ids).float()
@@ -78,14 +99,16 @@ class LaffOnClip(nn.Module):
         """LAFF's: the recall score is the score."""
         return self.laff.rerank(text, video)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """LAFF's triplet loss of each head with the hardest negative, summed."""
-        video = {
-            "frames": self._frame_features(batch.video["pixels"]),
-            "frame_mask": batch.video["frame_mask"],
-        }
+    def training_tokens(self, batch: Batch) -> tuple[TextTokens, VideoTokens]:
+        """LAFF's, of features made here."""
         text = {"features": self._text_features(**batch.text)}
-        return self.laff.loss(Batch(video, text, batch.video_ids, batch.extra))
+        return self.laff.training_tokens(Batch(self._frame_features(**batch.video), text))
+
+    def token_loss(
+        self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """LAFF's triplet loss of each head with the hardest negative, summed."""
+        return self.laff.token_loss(text, video, video_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +119,7 @@ class TacoOnClipConfig:
     taco: TacoConfig = field(default_factory=lambda: TacoConfig(feature_dim=512))
 
 
-class TacoOnClip(nn.Module):
+class TacoOnClip(TokenLoss):
     """See ``methods/protocol.py`` for what its four functions mean; CLIP is frozen."""
 
     def __init__(self, config: TacoOnClipConfig, clip: CLIP | None = None) -> None:
@@ -105,10 +128,18 @@ class TacoOnClip(nn.Module):
         self.clip = (clip or CLIP(config.clip)).requires_grad_(False)
         self.taco = TACo(config.taco)
 
-    def encode_video(self, pixels: Tensor, frame_mask: Tensor) -> VideoTokens:
-        """[G, F, 3, H, H] normalised, [G, F] → TACo's tokens of CLIP's frames."""
-        frames, _ = self.clip.encode_frames(pixels)
-        return self.taco.encode_video(unit(frames.float()), frame_mask)
+    def encode_video(
+        self,
+        pixels: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        frames_raw: Tensor | None = None,
+    ) -> VideoTokens:
+        """[G, F, 3, H, H] normalised, [G, F] → TACo's tokens of CLIP's frames.
+
+        Or from a cache of the frozen tower: frames_raw [G, F, E].
+        """
+        frames, mask = frames_of(self.clip, pixels, frames_raw, frame_mask)
+        return self.taco.encode_video(unit(frames), mask)
 
     def encode_text(
         self, input_ids: Tensor, word_mask: Tensor, word_weights: Tensor | None = None
@@ -120,9 +151,8 @@ class TacoOnClip(nn.Module):
         """TACo's three scores added up."""
         return self.taco.rerank(text, video)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """TACo's, on features made here."""
-        with torch.no_grad():
-            frames, _ = self.clip.encode_frames(batch.video["pixels"])
-        video = {"features": unit(frames.float()), "frame_mask": batch.video["frame_mask"]}
-        return self.taco.loss(Batch(video, batch.text, batch.video_ids, batch.extra))
+    def token_loss(
+        self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """TACo's; CLIP is frozen, so no gradient reaches the pixels."""
+        return self.taco.token_loss(text, video, video_ids)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from finecut.errors import ShapeError
 
@@ -85,7 +85,9 @@ class Batch:
 class Method(Protocol):
     """A text-to-video retrieval method; each implements it as an ``nn.Module``.
 
-    ``recall_sims`` below is all that stage 1 may do with what it returns.
+    ``recall_sims`` below is all that stage 1 may do with what it returns. ``loss`` alone is enough
+    to train a method; one that also derives from `TokenLoss` can be trained with gradient caching
+    and over several processes.
     """
 
     def encode_video(self, **video: Any) -> VideoTokens:
@@ -103,6 +105,24 @@ class Method(Protocol):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named parts, and ``"loss"``: their weighted sum, which training minimises."""
         ...
+
+
+class TokenLoss(nn.Module):
+    """A method whose loss reads tokens only, never pixels or words.
+
+    So a batch may be encoded in pieces, or on several processes, and its loss still sees every
+    negative. A method gives ``token_loss``, and ``training_tokens`` where what it trains on is not
+    what it stores.
+    """
+
+    def training_tokens(self, batch: Batch) -> tuple[TextTokens, VideoTokens]:
+        """All that the loss reads; every tensor's first axis is the pair."""
+        video = self.encode_video(**batch.video)
+        return self.encode_text(**batch.text), video
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss of a batch in one piece; see the method's ``token_loss``."""
+        return self.token_loss(*self.training_tokens(batch), batch.video_ids)
 
 
 def recall_sims(text: TextTokens, video: VideoTokens) -> Tensor:

@@ -34,7 +34,7 @@ from finecut.learn.losses import (
     token_scores,
 )
 from finecut.learn.methods.blocks import gate_weights, masked_mean, unit
-from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
+from finecut.learn.methods.protocol import Rerank, TextTokens, TokenLoss, VideoTokens
 
 FUSION_CHUNK = 512  # pairs fused at once: bounds memory, changes nothing else
 
@@ -67,7 +67,7 @@ class TacoConfig:
             )
 
 
-class TACo(nn.Module):
+class TACo(TokenLoss):
     """The method; see ``methods/protocol.py`` for what its four functions mean."""
 
     def __init__(self, config: TacoConfig) -> None:
@@ -144,10 +144,11 @@ class TACo(nn.Module):
         scores = text.recall @ video.recall.T + self.config.token_score_weight * weighted + fused
         return Rerank(scores, self._relevance(text, video))
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def token_loss(
+        self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """L1 + λ L2 + L3, with L3 over the cascade's pairs in both directions."""
-        text, video = self.encode_text(**batch.text), self.encode_video(**batch.video)
-        config, ids = self.config, batch.video_ids
+        config, ids = self.config, video_ids
         sentence = text.recall @ video.recall.T  # [B, B]
         tokens = token_scores(text.word_embeds, video.frame_embeds, video.frame_mask)
 

@@ -22,7 +22,7 @@ from finecut.learn.methods.eercf import (
     LevelWeights,
     gated_from_gram,
 )
-from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, VideoTokens
+from finecut.learn.methods.protocol import Rerank, TextTokens, TokenLoss, VideoTokens
 
 # Patch tokens were never trained to meet text, so they count little.
 LEVELS = LevelWeights(video=0.5, frame_gated=0.4, patch_weak=0.1)
@@ -42,7 +42,7 @@ class Backbone(Protocol):
         ...
 
 
-class ZeroShot(nn.Module):
+class ZeroShot(TokenLoss):
     """See ``methods/protocol.py`` for what its four functions mean.
 
     Args:
@@ -78,11 +78,12 @@ class ZeroShot(nn.Module):
         scores = late_score(text.recall @ video.recall.T, sims, mask, gram, patch_sims)
         return Rerank(scores, gate_weights(sims, WEAK_TEMPERATURE, mask))
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def token_loss(
+        self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Symmetric cross-entropy of the recall cosines at the backbone's scale."""
-        video, text = self.encode_video(**batch.video), self.encode_text(**batch.text)
         logits = self.backbone.logit_scale.exp() * (text.recall @ video.recall.T)
-        return {"loss": info_nce(logits, batch.video_ids)}
+        return {"loss": info_nce(logits, video_ids)}
 
 
 def late_score(
