@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 import finecut
-from finecut.cli import bundle, demo, doctor, index, learn, library, search, serve
+from finecut.cli import bundle, cut, demo, doctor, index, learn, library, search, serve
 from finecut.cli.show import EXIT_FAILED, EXIT_INTERRUPTED, os_error_text, out, say, say_error
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ def _options(
     pass
 
 
-for part in (index, search, serve, library, doctor, bundle, demo, learn):
+for part in (index, search, cut, serve, library, doctor, bundle, demo, learn):
     part.register(app)
 
 VERBS = frozenset(

@@ -1,4 +1,4 @@
-"""`finecut search`, `cut` and `quality`."""
+"""`finecut search` and `quality`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from finecut.cli.show import (
     table,
     time_text,
 )
-from finecut.errors import IndexNotFound, NotFound, UsageError
+from finecut.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from finecut.search.engine import Searcher
@@ -45,14 +45,6 @@ def register(app: typer.Typer) -> None:
             'finecut search "a cat" --paths-only | head -1',
         )
     )(search)
-    app.command(
-        epilog=options.examples(
-            "finecut cut clip.mp4 1:05 1:12 -o moment.mp4",
-            "finecut cut finecut-demo/library/a-day-out.mp4 0:25 0:27 -o coffee.mp4",
-            "  coffee.mp4  0:25.0-0:27.0 (encoded)",
-            'finecut cut --query "a dog catches a frisbee" -o frisbee.mp4',
-        )
-    )(cut)
     app.command(
         epilog=options.examples(
             "finecut quality queries.jsonl",
@@ -220,19 +212,6 @@ def parse_time(text: str) -> float:
     return seconds
 
 
-def _file_of(video: str, index: Path | None) -> str:
-    """The file meant: the path if there is one, else a video of the index by name or id."""
-    if Path(video).exists():
-        return video
-    from finecut.index.store import Index
-
-    try:
-        row = find_video(Index.open(options.index_dir(index)).videos, video)
-    except (IndexNotFound, NotFound):
-        return video  # the cut itself says that there is no such file
-    return row.present_path() or video
-
-
 def _place(searcher: Searcher, like: str) -> tuple[str, float | None]:
     """The video and time meant by ``VIDEO@TIME``: an id, a path or a file name."""
     name, at, time = like.rpartition("@")
@@ -258,70 +237,6 @@ def find_video(videos: Sequence[Any], name: str) -> Any:
         if found:
             raise UsageError(f"{name!r} is the name of {len(found)} videos; give the whole path.")
     raise NotFound(f"No video {name!r} in the index; list what there is with `finecut ls`.")
-
-
-@command
-def cut(
-    video: Annotated[
-        str | None, typer.Argument(help="A video file, or a name or id in the index.")
-    ] = None,
-    start: Annotated[str | None, typer.Argument(help="75.5, 1:15 or 1:02:03.")] = None,
-    end: Annotated[str | None, typer.Argument(help="The first time left out.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The file to write.")
-    ] = None,
-    query: Annotated[
-        str | None, typer.Option(help="Save the best moment for a sentence instead.")
-    ] = None,
-    number: Annotated[
-        int, typer.Option("-n", "--number", min=1, help="With --query: which of the results.")
-    ] = 1,
-    reencode: Annotated[
-        str, typer.Option(help="auto: copy where key frames allow; always; never.")
-    ] = "auto",
-    index: options.Index = None,
-    bundle: options.BundleRef = None,
-    as_json: options.Json = False,
-) -> None:
-    """Save a moment as a file, not encoded again where possible.
-
-    Packets are copied where a key frame lies at the start; elsewhere the stretch is encoded, exact
-    to the frame. A file that is there is never overwritten.
-    """
-    from finecut.video.cut import cut as cut_video
-
-    if reencode not in ("auto", "always", "never"):
-        raise UsageError(f"--reencode must be auto, always or never, got {reencode!r}.")
-    if query is not None and video is None:
-        found = _open(index, bundle, None).search(query, k=number, evidence=False)
-        if len(found) < number:
-            raise NotFound(f"The search found {len(found)} moments; there is no number {number}.")
-        if not found.good_match:
-            say("No good match; this is the best guess.")
-        moment = found[number - 1]
-        source, start_s, end_s = moment.video, moment.start_s, moment.end_s
-    elif query is None and video is not None and start is not None and end is not None:
-        source, start_s, end_s = _file_of(video, index), parse_time(start), parse_time(end)
-    else:
-        raise UsageError('Give VIDEO START END, or --query "a sentence".')
-    if output is None:
-        stem = Path(source)
-        output = Path(f"{stem.stem}_{start_s:.1f}-{end_s:.1f}{stem.suffix or '.mp4'}")
-    report = cut_video(source, start_s, end_s, output, reencode=reencode)  # type: ignore[arg-type]
-    if as_json:
-        print_json(
-            {
-                "output": str(output),
-                "video": source,
-                "start_s": report.start_s,
-                "end_s": report.end_s,
-                "copied": report.copied,
-            }
-        )
-    else:
-        how = "copied" if report.copied else "encoded"
-        times = f"{time_text(report.start_s)}-{time_text(report.end_s)}"
-        out(f"{path_text(str(output))}  {times} ({how})")
 
 
 @command
