@@ -81,6 +81,15 @@ def preprocess_image(image: NDArray[np.uint8] | Image.Image, size: int = 224) ->
         image: uint8 [height, width, 3] RGB, or a Pillow image.
         size: pixels.
     """
+    return normalise(torch.from_numpy(crop_image(image, size)))
+
+
+def crop_image(image: NDArray[np.uint8] | Image.Image, size: int = 224) -> NDArray[np.uint8]:
+    """`preprocess_image` before it becomes numbers: uint8 [size, size, 3] RGB.
+
+    >>> crop_image(np.zeros((30, 40, 3), np.uint8), 8).shape
+    (8, 8, 3)
+    """
     if not isinstance(image, Image.Image):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ShapeError(
@@ -95,8 +104,7 @@ def preprocess_image(image: NDArray[np.uint8] | Image.Image, size: int = 224) ->
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = round((width - size) / 2.0), round((height - size) / 2.0)
-    pixels = np.asarray(image.crop((left, top, left + size, top + size)))
-    return normalise(torch.from_numpy(pixels.copy()))
+    return np.array(image.crop((left, top, left + size, top + size)))
 
 
 def normalise(frames: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finecut.errors import UsageError
-from finecut.learn.preprocess import FramePosition
+from finecut.learn.data.sampling import Sampling
 from finecut.learn.strict_toml import (
     checked,
     from_table,
@@ -72,18 +72,6 @@ class Start:
             self.freeze_layer_num >= -1,
             f"freeze_layer_num must be -1 or more, got {self.freeze_layer_num}.",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Which frames of a video are seen (``preprocess.py``)."""
-
-    max_frames: int = 12
-    framerate: int = 1  # frames decoded of each second
-    frame_position: FramePosition = "uniform"
-
-    def __post_init__(self) -> None:
-        _at_least(self, 1, "max_frames", "framerate")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,24 @@ def load_image(
 ) -> NDArray[np.uint8]:
     """A picture as uint8 [1, height, width, 3] RGB, upright, by the spec's resize rule.
 
+    Raises: as `open_picture`.
+    """
+    picture = open_picture(source, (2 * spec.width, 2 * spec.height), limits=limits)
+    return fit_picture(picture, spec)[None]
+
+
+def open_picture(
+    source: str | Path | bytes, draft: tuple[int, int], *, limits: Limits = DEFAULT_LIMITS
+) -> Image.Image:
+    """A picture as RGB, upright, as large as it is; a large JPEG no larger than needed.
+
     The first picture of an animation is taken; what is transparent becomes white; 16-bit pictures
     are brought to 8 bits.
+
+    Args:
+        source: a file or its bytes.
+        draft: width and height in pixels below which a JPEG is not decoded.
+        limits: guards.
 
     Raises:
         VideoError: not a picture that can be read (``reason`` "missing", "empty", "unreadable").
@@ -63,9 +79,9 @@ def load_image(
                     f"at most {limits.max_pixels} are allowed.",
                     reason="too many pixels",
                 )
-            picture.draft("RGB", (2 * spec.width, 2 * spec.height))  # JPEG: decode it smaller
+            picture.draft("RGB", draft)  # JPEG: decode it smaller
             picture.load()
-            picture = _to_rgb(ImageOps.exif_transpose(picture))
+            return _to_rgb(ImageOps.exif_transpose(picture))
     except LimitError:
         raise
     except Image.DecompressionBombError as error:
@@ -76,7 +92,6 @@ def load_image(
         ) from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise VideoError(f"{name}: a damaged image ({str(error)[:100]}).") from error
-    return fit_picture(picture, spec)[None]
 
 
 def _read(path: Path) -> bytes:

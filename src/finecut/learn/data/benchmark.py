@@ -33,6 +33,7 @@ class CaptionedVideo:
     ``video`` is the file's name as published, with or without extension; where the published
     loaders look into folders it holds them too. ``start_s``/``end_s`` cut a stretch out of it
     (end None: to the end). ``moments`` are the sentences' own times, one [start, end) a sentence.
+    ``frames`` names stills in the place of a video file.
     """
 
     video_id: str
@@ -41,6 +42,7 @@ class CaptionedVideo:
     start_s: float = 0.0
     end_s: float | None = None
     moments: tuple[tuple[float, float], ...] | None = None
+    frames: tuple[str, ...] = ()  # stills in order, where the item is no video file
 
     def __post_init__(self) -> None:
         if self.moments is not None and len(self.moments) != len(self.captions):

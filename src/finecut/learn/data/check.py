@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from finecut.errors import VideoError
 from finecut.learn.data.benchmark import AnnotationError, Benchmark
 from finecut.learn.data.folder import Folder
+from finecut.learn.data.frames import Footage, check_readable
 from finecut.learn.data.procedures import has_coin, has_crosstask, read_coin, read_crosstask
 from finecut.learn.data.readers import read, sniff
 
@@ -82,11 +82,11 @@ def report(
     """One split against the published counts and the videos on disk."""
     missing, bad = [], []
     for done, item in enumerate(benchmark.items, start=1):
-        path = folder.video(item.video)
-        if path is None:
+        footage = Footage.of(item, folder)
+        if footage is None:
             missing.append(item.video)
         elif probe:
-            reason = _unreadable(path)
+            reason = check_readable(footage)
             if reason:
                 bad.append((item.video, reason))
             if on_video:
@@ -127,17 +127,6 @@ def _why_not(benchmark: Benchmark, missing: int, bad: int) -> str:
     if bad:
         reasons.append(f"{bad} videos cannot be read")
     return "; ".join(reasons)
-
-
-def _unreadable(path: Any) -> str:
-    """Why the video has no frame to show; '' when it has."""
-    from finecut.video.frame import frame_at
-
-    try:
-        frame_at(path, 0.0, max_side=64)
-    except VideoError as error:
-        return error.reason
-    return ""
 
 
 def _procedures(folder: Folder) -> list[SplitReport]:

@@ -30,6 +30,8 @@ VIDEO_SUFFIXES = frozenset(
         ".mts",
     ]
 )
+# One still is a video of one frame; several belong to one item where its annotation lists them.
+IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".avif"])
 
 
 class Folder:
@@ -92,7 +94,7 @@ class Folder:
     def _by_key(self) -> dict[str, list[PurePosixPath]]:
         keys: dict[str, list[PurePosixPath]] = {}
         for path in self.files:
-            if path.suffix.lower() in VIDEO_SUFFIXES or not path.suffix:
+            if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES or not path.suffix:
                 for key in {path.as_posix(), path.name, path.stem, path.name.rstrip(".")}:
                     keys.setdefault(key, []).append(path)
         return keys
@@ -101,14 +103,17 @@ class Folder:
         """The video meant by ``name``: by path below the root, then file name, then stem.
 
         DiDeMo names some files with a bare dot at the end, and re-downloaded sets have other
-        extensions than published: the stem decides then. Of several, the first that is a video.
+        extensions than published: the stem decides then. Of several, the first that is a video; a
+        still (a video of one frame) only where no video is meant.
         """
         posix = PurePosixPath(name.replace("\\", "/"))
-        stem = posix.stem if posix.suffix.lower() in VIDEO_SUFFIXES else posix.name
-        for key in (posix.as_posix(), posix.name, stem, stem.rstrip(".")):
-            for path in self._by_key.get(key, ()):
-                if path.suffix.lower() in VIDEO_SUFFIXES:
-                    return self.root / path
+        known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+        stem = posix.stem if posix.suffix.lower() in known else posix.name
+        for kind in (VIDEO_SUFFIXES, IMAGE_SUFFIXES):
+            for key in (posix.as_posix(), posix.name, stem, stem.rstrip(".")):
+                for path in self._by_key.get(key, ()):
+                    if path.suffix.lower() in kind:
+                        return self.root / path
         return None
 
     def missing(self, names: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """Formats that carry any set: VindLU and mmaction2 JSON, LAFF collections, and our own JSONL.
 
 Our own JSONL has one object a line: {"video": "file.mp4", "captions": ["…"]} (or "caption": "…"),
-optional "id", "start_s", "end_s" and "split".
+optional "id", "start_s", "end_s" and "split". "video" may be a still, and {"frames": ["a.jpg",
+"b.jpg"]} in its place is a video of so many frames.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ def jsonl_splits(folder: Folder) -> list[str]:
     """`<file>` for each JSONL of ours, `<file>:<split>` where its lines name splits."""
     found: list[str] = []
     for path in folder.find_all("*.jsonl"):
-        if not _starts(path, "{", '"video"', '"caption') and not _starts(
-            path, "{", '"clip"', '"caption"'
+        if not any(
+            _starts(path, "{", f'"{name}"', '"caption') for name in ("video", "clip", "frames")
         ):
             continue
         names = {entry.get("split") for _, entry in read_jsonl(path) if isinstance(entry, dict)}
@@ -128,13 +129,20 @@ def read_jsonl_set(folder: Folder, split: str) -> Benchmark:
     stem, _, part = split.partition(":")
     path = folder.need(f"{stem}.jsonl")
     captions: dict[str, list[str]] = {}
-    about: dict[str, tuple[str, float, float | None]] = {}
+    about: dict[str, tuple[str, float, float | None, tuple[str, ...]]] = {}
     for number, entry in read_jsonl(path):
         where = f"line {number}"
         want(entry, dict, path, where)
         if part and entry.get("split") != part:
             continue
-        video = want(entry.get("video", entry.get("clip")), str, path, f"video in {where}")
+        frames = tuple(
+            want(name, str, path, f"frames in {where}")
+            for name in want(entry.get("frames", []), list, path, f"frames in {where}")
+        )
+        if frames:
+            video = str(entry.get("video", frames[0]))
+        else:
+            video = want(entry.get("video", entry.get("clip")), str, path, f"video in {where}")
         texts = entry.get("captions", entry.get("caption"))
         texts = (
             [texts] if isinstance(texts, str) else want(texts, list, path, f"captions in {where}")
@@ -149,7 +157,7 @@ def read_jsonl_set(folder: Folder, split: str) -> Benchmark:
             "" if start == 0 and end is None else f"#{start:g}-{'' if end is None else f'{end:g}'}"
         )
         key = str(entry.get("id", video + stretch))
-        if about.setdefault(key, (video, start, end)) != (video, start, end):
+        if about.setdefault(key, (video, start, end, frames)) != (video, start, end, frames):
             raise AnnotationError(f"{path}:{number}: the id {key!r} means another video above.")
         kept = captions.setdefault(key, [])
         kept += [want(text, str, path, where) for text in texts]
@@ -160,8 +168,9 @@ def read_jsonl_set(folder: Folder, split: str) -> Benchmark:
             tuple(" ".join(t.split()) for t in captions[key] if t.strip()),
             start_s=start,
             end_s=end,
+            frames=frames,
         )
-        for key, (video, start, end) in about.items()
+        for key, (video, start, end, frames) in about.items()
     )
     several = any(len(item.captions) > 1 for item in items)
     return Benchmark(stem, part or "all", "multi" if several else "single", items, (path,))

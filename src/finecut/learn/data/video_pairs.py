@@ -1,0 +1,142 @@
+"""Pairs whose videos are decoded when they are asked for: ``kind = "videos"`` of a recipe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from finecut.errors import VideoError
+from finecut.learn.data.benchmark import Benchmark, CaptionedVideo
+from finecut.learn.data.folder import Folder
+from finecut.learn.data.frames import Footage, check_readable, read_frames
+from finecut.learn.data.sampling import Sampling
+from finecut.learn.inputs.text import TextInputs
+from finecut.learn.inputs.video import FrameNeeds, pixel_inputs
+
+log = logging.getLogger(__name__)
+
+Moments = list[tuple[float, float]] | None
+
+
+class Captions:
+    """The sentences of the videos that are there: what every kind of data has in common."""
+
+    def __init__(
+        self, benchmark: Benchmark, there: Sequence[CaptionedVideo], text: TextInputs
+    ) -> None:
+        kept = Benchmark(
+            benchmark.name, benchmark.split, benchmark.protocol, tuple(there), benchmark.source
+        )
+        pairs = kept.pairs()
+        self.name, self.split, self.protocol = kept.name, kept.split, kept.protocol
+        self.video_ids = [item.video_id for item in there]
+        self.sentences = [sentence for _, sentence in pairs]
+        self.video_of_text = np.array([row for row, _ in pairs], np.int64)
+        self.moments = _moments(kept)
+        found = {item.video_id for item in there}
+        self.missing = [item.video for item in benchmark.items if item.video_id not in found]
+        self.published = benchmark.published
+        self.text = text
+
+    def text_inputs(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Keyword arguments of ``encode_text`` for the rows."""
+        return self.text([self.sentences[row] for row in rows])
+
+    def save_text_state(self, folder: Path) -> None:
+        """Write what text preparation learnt (nothing for most methods)."""
+        self.text.save(Path(folder))
+
+    def prepare_model(self, model: nn.Module) -> None:
+        """Fill the model's tables of words, before training."""
+        self.text.prepare_model(model)
+
+
+class VideoPairs(Captions):
+    """Video files with their captions, decoded at the recipe's sampling on every call."""
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        footage: dict[str, Footage],
+        text: TextInputs,
+        sampling: Sampling,
+        needs: FrameNeeds,
+    ) -> None:
+        """Args:
+        benchmark: the split.
+        footage: files by video id, of those that can be read.
+        text: of the method.
+        sampling: which frames.
+        needs: of the method; the sampling takes no more than its ``max_frames``.
+        """
+        super().__init__(benchmark, [i for i in benchmark.items if i.video_id in footage], text)
+        self.footage = [footage[video_id] for video_id in self.video_ids]
+        most = min(sampling.max_frames, needs.max_frames)
+        self.sampling = replace(sampling, max_frames=most)
+        self.needs = needs
+
+    def video_inputs(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Keyword arguments of ``encode_video`` for the rows: ``pixels`` and ``frame_mask``."""
+        return pixel_inputs([self.frames(row) for row in rows], self.needs)
+
+    def frames(self, row: int) -> np.ndarray:
+        """uint8 [F, H, H, 3] of one video."""
+        try:
+            return read_frames(self.footage[row], self.sampling, self.needs.size).pixels
+        except VideoError as error:
+            raise VideoError(
+                f"the video {self.video_ids[row]!r} could be read at the start and cannot now: "
+                f"{error}",
+                reason=error.reason,
+            ) from error
+
+
+def readable(
+    benchmark: Benchmark,
+    folder: Folder,
+    *,
+    threads: int = 4,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Footage]:
+    """Footage by video id of the items that are there and whose first frame decodes.
+
+    Args:
+        benchmark: the split.
+        folder: where its videos are.
+        threads: files opened at a time.
+        on_progress: called with (done, total).
+    """
+    found = {item.video_id: Footage.of(item, folder) for item in benchmark.items}
+    present = {video_id: footage for video_id, footage in found.items() if footage is not None}
+    kept = {}
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        reasons = pool.map(check_readable, present.values())
+        for done, ((video_id, footage), reason) in enumerate(
+            zip(present.items(), reasons, strict=True), start=1
+        ):
+            if reason:
+                log.warning("%s cannot be read (%s): left out", footage.files[0], reason)
+            else:
+                kept[video_id] = footage
+            if on_progress:
+                on_progress(done, len(present))
+    return kept
+
+
+def _moments(benchmark: Benchmark) -> Moments:
+    """[Q] seconds of each sentence in its video, where the annotations give them."""
+    if benchmark.protocol == "paragraph" or not any(item.moments for item in benchmark.items):
+        return None
+    return [
+        moment
+        for item in benchmark.items
+        for moment in (item.moments or [(item.start_s, item.end_s or item.start_s)])
+        if item.captions
+    ]
