@@ -1,7 +1,7 @@
 """The two small files that make a folder an index: ``index.json`` and ``head.json``.
 
 ``index.json`` is written once and says what the index is. ``head.json`` is replaced at the end of
-every commit and names the versions of the three tables that belong together: it is the commit
+every commit and names the versions of the tables that belong together: it is the commit
 point that readers follow, and it can be read without loading Lance.
 """
 
@@ -86,6 +86,7 @@ class Head:
     n_frames: int
     video_s: float  # seconds of indexed video
     indexed_rows: int = 0  # clips inside Lance's vector index; 0 without one
+    texts: int = 0  # Lance version; 0 in an index made before there were texts
 
     def version(self, meta: IndexMeta) -> str:
         """Text that changes whenever the content of the index does."""

@@ -14,10 +14,13 @@ from finecut.index.content import path_id
 from finecut.index.decode_pool import DecodePool, Ended, Failed, Message, Probed
 from finecut.index.encode import Encoded, Encoder, arrays_of
 from finecut.index.plan import Job, Plan, reason_of
+from finecut.index.read_texts import named_rows, sidecar_rows
 from finecut.index.report import EventKind, Failure, IndexEvent, IndexReport
 from finecut.index.rows import PathStamp, VideoRow, failed_row
+from finecut.index.sidecars import Sidecars
 from finecut.index.store import Index
 from finecut.index.tables import EncodedClip
+from finecut.index.texts import VideoTexts
 from finecut.index.writer import IndexWriter, now
 from finecut.types import DecodedClip, VideoProbe
 from finecut.video.spec import DecodeSpec, Limits
@@ -73,6 +76,7 @@ class Run:
         self.encoded: list[EncodedClip] = []
         self.encoded_bytes = 0
         self.finished: list[_Video] = []
+        self.sidecars = Sidecars()
         self.failed: list[tuple[_Video, VideoRow]] = []
         self.last_commit = time.monotonic()
         self.commits = 0
@@ -308,7 +312,8 @@ class Run:
             return
         rows = [_done_row(video, writer.build) for video in finished]
         rows += [row for _, row in failed]
-        writer.commit(encoded, rows)
+        texts = [self._texts(video) for video in finished]
+        writer.commit(encoded, rows, texts=texts)
         self.finished, self.failed, self.encoded, self.encoded_bytes = [], [], [], 0
         self.stages["write"] += time.monotonic() - started
         report = self.report
@@ -326,6 +331,14 @@ class Run:
         self.commits += 1
         if self.commits % TIDY_COMMITS == 0:
             writer.compact()
+
+    def _texts(self, video: _Video) -> VideoTexts:
+        path = video.job.path
+        duration_s = video.ended.duration_s if video.ended else 0.0
+        rows = named_rows(path, duration_s)
+        for sidecar in self.sidecars.of(path):
+            rows += sidecar_rows(sidecar, duration_s)
+        return VideoTexts(video.job.video_id, rows, "{}")
 
     def _count(self, video: _Video) -> None:
         self.done_files += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ from finecut.index.nearest import nearest_rows
 from finecut.index.recall import top_rows
 from finecut.index.rows import ClipTable, StoredTokens, Strip, VideoRow
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
-from finecut.index.tables import CLIPS, TABLES, plain_message, table_path
+from finecut.index.tables import CLIPS, TABLES, TEXTS, plain_message, table_path
+from finecut.index.text_search import TextTable
+from finecut.index.texts import TextHit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +61,7 @@ class Index:
         self._head: Head
         self._snapshot: Snapshot
         self._reader: TableReader | None = None
+        self._texts: TextTable | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Index:
@@ -226,6 +229,60 @@ class Index:
             padded["patches"] = padded["patches"].reshape(shape)
         return StoredTokens(rows=rows, frame_mask=mask, **padded)
 
+    # -- texts ---------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Texts per channel, of channels that have any; {} in an index without texts."""
+        table = self._text_table()
+        return table.channels() if table else {}
+
+    def search_text(
+        self,
+        words: str,
+        *,
+        channels: Collection[str] | None = None,
+        k: int = 100,
+        phrase: bool = False,
+        allowed_videos: NDArray[np.bool_] | None = None,
+    ) -> list[TextHit]:
+        """The k texts that fit best, best first (BM25 per row; any word may match).
+
+        Args:
+            words: in any language; case, width and accents make no difference. Where no spaces are
+                written, every pair of characters is a word.
+            channels: of ``texts.CHANNELS``; all without.
+            k: texts wanted at most.
+            phrase: only texts with the words side by side, in this order.
+            allowed_videos: [V], True = may be answered; one entry per row of ``videos``.
+
+        Raises:
+            UsageError: an unknown channel, or k below 1.
+            ShapeError: ``allowed_videos`` is of another length.
+        """
+        table = self._text_table()
+        if table is None:
+            return []
+        return table.search(
+            words, channels=channels, k=k, phrase=phrase, allowed_videos=allowed_videos
+        )
+
+    def texts_of(self, video: int) -> list[TextHit]:
+        """All texts of one video (a position in ``videos``), by time; their score is 0.
+
+        Raises:
+            UsageError: there is no such video.
+        """
+        if not 0 <= video < len(self.videos):
+            raise UsageError(f"Videos are numbered 0 to {len(self.videos) - 1}, got {video}.")
+        table = self._text_table()
+        return table.of_video(video) if table else []
+
+    def _text_table(self) -> TextTable | None:
+        if self._texts is None and self._head.texts:
+            self._texts = TextTable(self._tables().dataset(TEXTS), self.videos)
+        return self._texts
+
     # -- loading -------------------------------------------------------------------------------
 
     def _load(self) -> None:
@@ -248,6 +305,7 @@ class Index:
                         "Delete the folder and index again."
                     ) from error
             self._head, self._snapshot, self._reader = head, snapshot, reader
+            self._texts = None
             self._frame_stop = np.cumsum(snapshot.clips.n_frames, dtype=np.int64)
             return
 

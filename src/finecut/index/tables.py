@@ -1,8 +1,8 @@
-"""The three Lance tables of an index: their schemas, and rows to and from Arrow.
+"""The Lance tables of an index: their schemas, and rows to and from Arrow.
 
 ``videos`` one row per content, ``clips`` one narrow row per clip (ids, times, recall vector),
 ``tokens`` one wide row per clip (frame and patch tokens, thumbnails) that is only ever fetched by
-row. ``docs/index-format.md`` is the prose.
+row; ``texts`` is described in ``index/texts.py``. ``docs/index-format.md`` is the prose.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import numpy as np
 from finecut.index.meta import IndexMeta
 from finecut.index.quantise import quantise
 from finecut.index.rows import PathStamp, VideoRow
+from finecut.index.texts import texts_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from finecut.types import DecodedClip, VideoTokens
 
-VIDEOS, CLIPS, TOKENS = "videos", "clips", "tokens"
-TABLES = (VIDEOS, CLIPS, TOKENS)
+VIDEOS, CLIPS, TOKENS, TEXTS = "videos", "clips", "tokens", "texts"
+TABLES = (VIDEOS, CLIPS, TOKENS, TEXTS)
 
 
 def load_lance() -> Any:
@@ -130,9 +131,11 @@ def tokens_schema(meta: IndexMeta) -> pa.Schema:
 
 
 def schema_of(table: str, meta: IndexMeta) -> pa.Schema:
-    """The Arrow schema of one of the three tables."""
+    """The Arrow schema of one of the tables."""
     if table == VIDEOS:
         return videos_schema()
+    if table == TEXTS:
+        return texts_schema()
     return clips_schema(meta) if table == CLIPS else tokens_schema(meta)
 
 

@@ -1,4 +1,4 @@
-"""The one writer of an index: commits over three tables that hold at any instant.
+"""The one writer of an index: commits over four tables that hold at any instant.
 
 A commit appends tokens, then clips, then puts the videos (that is what makes clips count), then
 replaces ``head.json`` (that is what readers follow). Taking videos away goes the other way round:
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexCorrupt, IndexMismatch, UsageError
-from finecut.index import nearest
+from finecut.index import nearest, text_search
 from finecut.index.lock import FileLock
 from finecut.index.meta import (
     HEAD_FILE,
@@ -36,6 +36,7 @@ from finecut.index.rows import VideoRow
 from finecut.index.tables import (
     CLIPS,
     TABLES,
+    TEXTS,
     TOKENS,
     VIDEOS,
     EncodedClip,
@@ -48,13 +49,15 @@ from finecut.index.tables import (
     videos_from_arrow,
     videos_to_arrow,
 )
+from finecut.index.texts import VideoTexts, texts_to_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LOCK_FILE = "writer.lock"
 COMPACT_FRAGMENTS = 24  # fragments of a table from which joining them pays
-FRAGMENT_ROWS = {VIDEOS: 1 << 20, CLIPS: 1 << 20, TOKENS: 8192}  # wide rows are not copied again
+# Wide rows are not copied again.
+FRAGMENT_ROWS = {VIDEOS: 1 << 20, CLIPS: 1 << 20, TEXTS: 1 << 20, TOKENS: 8192}
 DELETED_PART = 0.2  # of a table's rows from which giving their space back pays
 KEEP_VERSIONS_S = 3600.0  # a reader may lag this far behind the last commit
 IDS_PER_DELETE = 500
@@ -138,6 +141,9 @@ class IndexWriter:
         if self._wanted is not None:
             self._check_same(self._wanted)
         lance = load_lance()
+        self.head = read_head(self.directory)
+        if not self.head.texts:  # made before there were texts, or by a finecut without them
+            self._make_table(TEXTS, self.meta)
         for table in TABLES:
             try:
                 self._tables[table] = lance.dataset(table_path(self.directory, table))
@@ -146,7 +152,7 @@ class IndexWriter:
                     f"The table {table} of {self.directory} cannot be opened: "
                     f"{plain_message(error)}. Delete the folder and index again."
                 ) from error
-        self.head = read_head(self.directory)
+        self._restore_texts()
         rows = videos_from_arrow(self._tables[VIDEOS].to_table())
         self.videos = {row.video_id: row for row in rows}
         self._remove_orphans()
@@ -154,7 +160,7 @@ class IndexWriter:
         self.build = max(builds) + 1
         largest = max(self._largest_clip_id(CLIPS), self._largest_clip_id(TOKENS))
         self.next_clip_id = max(self.head.next_clip_id, largest + 1)
-        if self._versions() != (self.head.videos, self.head.clips, self.head.tokens):
+        if any(table.version != getattr(self.head, name) for name, table in self._tables.items()):
             self._write_head()  # the last writer was cut off between its tables and its head
 
     def _create(self) -> None:
@@ -168,17 +174,27 @@ class IndexWriter:
                         f"{self.directory} holds tables but no {META_FILE}. Put the file back, or "
                         "delete the folder and index again."
                     )
-            shutil.rmtree(path, ignore_errors=True)
-        versions = {}
-        for table in TABLES:
-            empty = schema_of(table, self._wanted).empty_table()
-            dataset = lance.write_dataset(empty, table_path(self.directory, table))
-            versions[table] = dataset.version
+        versions = {table: self._make_table(table, self._wanted) for table in TABLES}
         head = Head(
             1, **versions, next_clip_id=0, build=0, n_videos=0, n_clips=0, n_frames=0, video_s=0.0
         )
         write_json(self.directory / HEAD_FILE, head)
         write_json(self.directory / META_FILE, self._wanted)  # last: from here on it is an index
+
+    def _make_table(self, table: str, meta: IndexMeta) -> int:
+        """An empty table in place of whatever is there; its version."""
+        path = table_path(self.directory, table)
+        shutil.rmtree(path, ignore_errors=True)
+        empty = schema_of(table, meta).empty_table()
+        return load_lance().write_dataset(empty, path).version
+
+    def _restore_texts(self) -> None:
+        """Go back to the texts of the last commit: those of a commit that was cut off may be half,
+        and what they were made from is written with them, so the next run reads them again."""
+        table = self._tables[TEXTS]
+        if self.head.texts and table.version != self.head.texts:
+            table.checkout_version(self.head.texts).restore()
+            table.checkout_latest()
 
     def _check_same(self, wanted: IndexMeta) -> None:
         have = self.meta
@@ -215,14 +231,17 @@ class IndexWriter:
         clips: Sequence[EncodedClip] = (),
         videos: Sequence[VideoRow] = (),
         removed: Iterable[str] = (),
+        texts: Sequence[VideoTexts] = (),
     ) -> None:
         """Store clips, put videos (new or changed rows) and take others away, for good.
 
         Clips may come before their video: they count from the commit that puts it.
         """
         gone = [video_id for video_id in removed if video_id in self.videos]
-        if not (clips or videos or gone):
+        if not (clips or videos or gone or texts):
             return
+        if texts:
+            self._put_texts(texts)
         if clips:
             self._append(TOKENS, tokens_to_arrow(clips, self.meta))
             self._append(CLIPS, clips_to_arrow(clips, self.meta))
@@ -238,6 +257,7 @@ class IndexWriter:
             self._delete(VIDEOS, gone)
             for video_id in gone:
                 del self.videos[video_id]
+            self._delete(TEXTS, gone)
         if stale:
             self._remove_orphans(stale)
         self._write_head()
@@ -254,6 +274,12 @@ class IndexWriter:
             table.checkout_latest()
         else:
             self._append(VIDEOS, put)
+
+    def _put_texts(self, videos: Sequence[VideoTexts]) -> None:
+        """Texts in place of those their videos have. Half of it is never seen: readers and the next
+        writer go by the version in ``head.json``."""
+        self._delete(TEXTS, [video.video_id for video in videos])
+        self._append(TEXTS, texts_to_arrow(videos, self.build))
 
     def _delete(self, table: str, video_ids: Sequence[str], more: str = "") -> None:
         for start in range(0, len(video_ids), IDS_PER_DELETE):
@@ -308,6 +334,7 @@ class IndexWriter:
                 table.checkout_latest()
                 joined = True
         tended = nearest.tend(self._tables[CLIPS], self.meta.recall_dim)
+        tended |= text_search.tend(self._tables[TEXTS])
         if joined or tended:
             self._write_head()
         for table in self._tables.values():
@@ -318,18 +345,15 @@ class IndexWriter:
         """The Lance dataset of one table, at the version this writer sees."""
         return self._tables[table]
 
-    def _versions(self) -> tuple[int, int, int]:
-        videos, clips, tokens = (self._tables[table].version for table in TABLES)
-        return videos, clips, tokens
+    def _versions(self) -> dict[str, int]:
+        return {name: table.version for name, table in self._tables.items()}
 
     def _write_head(self) -> None:
-        videos, clips, tokens = self._versions()
+        versions = self._versions()
         done = [row for row in self.videos.values() if row.status == "done"]
         self.head = Head(
             number=self.head.number + 1,
-            videos=videos,
-            clips=clips,
-            tokens=tokens,
+            **versions,
             next_clip_id=self.next_clip_id
             if hasattr(self, "next_clip_id")
             else self.head.next_clip_id,
@@ -339,7 +363,7 @@ class IndexWriter:
             n_frames=sum(row.n_frames for row in done),
             video_s=float(sum(row.duration_s for row in done)),
             indexed_rows=nearest.covered(self._tables[CLIPS])
-            if clips != self.head.clips
+            if versions[CLIPS] != self.head.clips
             else self.head.indexed_rows,
         )
         write_json(self.directory / HEAD_FILE, self.head)

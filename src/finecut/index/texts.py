@@ -1,0 +1,116 @@
+"""The fourth table of an index: words with times, by channel; and what a reader sees of them.
+
+``texts`` holds one row per subtitle cue, chapter, line on screen or name. One more row per video,
+of channel ``STATE``, says what its texts were made from, so that a run can tell when they are to be
+renewed; it is written in the same commit as they are. ``docs/index-format.md`` is the prose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from finecut.text.terms import row_terms
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHANNELS = ("said", "shown", "told", "named")
+"""said: subtitles, transcripts, speech. shown: on screen. told: chapters, titles, comments.
+named: names of files and folders."""
+
+STATE = "state"  # channel of the row that says what a video's texts were made from
+LONGEST_TEXT = 20_000  # characters of one row
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A text of one video, as it is stored."""
+
+    channel: str
+    start_s: float
+    end_s: float
+    text: str
+    source: str  # "sidecar movie.zh.srt", "stream 3", "chapter", "title", "file name", …
+    language: str = ""  # of the source, where it names one; "" otherwise
+    also: str = ""  # further words the row is found by, not shown
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTexts:
+    """All texts of one video, and what they were made from (plain JSON text)."""
+
+    video_id: str
+    rows: Sequence[TextRow]
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextHit:
+    """A text of an index, found or listed."""
+
+    video: int  # position in ``Index.videos``
+    channel: str
+    start_s: float
+    end_s: float  # of texts about a whole video: 0 to its duration
+    text: str
+    score: float  # BM25, larger is better; 0.0 where nothing was asked
+    source: str
+    language: str = ""
+
+
+def texts_schema() -> pa.Schema:
+    """One row per text. ``terms`` is what it is found by: see ``text/terms.py``."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("video_id", pa.string()),
+            ("build", pa.int64()),
+            ("channel", pa.string()),
+            ("start_s", pa.float64()),
+            ("end_s", pa.float64()),
+            ("text", pa.string()),
+            ("language", pa.string()),
+            ("source", pa.string()),
+            ("terms", pa.string()),
+        ]
+    )
+
+
+def texts_to_arrow(videos: Sequence[VideoTexts], build: int) -> pa.Table:
+    """Rows of the table ``texts``: those of each video, then the one that says what they are of."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {name: [] for name in texts_schema().names}
+
+    def add(video_id: str, row: TextRow, terms: str) -> None:
+        values = (
+            video_id,
+            build,
+            row.channel,
+            row.start_s,
+            row.end_s,
+            plain_unicode(row.text[:LONGEST_TEXT]),
+            plain_unicode(row.language),
+            plain_unicode(row.source),
+            plain_unicode(terms),
+        )
+        for name, value in zip(columns, values, strict=True):
+            columns[name].append(value)
+
+    for video in videos:
+        for row in video.rows:
+            terms = row_terms(f"{row.text[:LONGEST_TEXT]} {row.also}")
+            if terms:
+                add(video.video_id, row, terms)
+        columns_state = TextRow(STATE, 0.0, 0.0, "", "")
+        add(video.video_id, columns_state, "")
+        columns["text"][-1] = video.state
+    return pa.table(columns, schema=texts_schema())
+
+
+def plain_unicode(text: str) -> str:
+    """The text without halves of surrogate pairs, which file names may hold and Arrow refuses."""
+    return text.encode("utf-8", "replace").decode("utf-8")
