@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from finecut.cli import options
+from finecut.cli.interrupt import Interrupt
 from finecut.cli.show import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -83,7 +83,7 @@ def index(
 
     directory = options.index_dir(index)
     chosen = Bundle.load(bundle or _bundle_of(directory), threads=threads)
-    with _Interrupt() as interrupt, _Progress() as progress:
+    with Interrupt() as interrupt, _Progress() as progress:
         report = build_index(
             roots,
             directory,
@@ -148,29 +148,6 @@ def _show_report(report: IndexReport, directory: Path, bundle: Bundle, *, profil
     if profile:
         for stage, seconds in report.stages_s.items():
             out(f"  {stage:12} {seconds:8.2f} s")
-
-
-class _Interrupt:
-    """The first Ctrl-C (or SIGTERM) asks the run to end well; a second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        say("Stopping after the current files; once more to stop at once.")
 
 
 class _Progress:

@@ -66,7 +66,7 @@ def export(
         name: of the bundle; default the folder's.
         provenance: data, licence and recipe for the manifest.
         tokenizer: tokenizer.json for a model whose vocabulary is not CLIP's (TACo's BERT);
-            default: the one in the checkpoint's folder.
+            default: the one in the checkpoint's folder, or in a training run's text_state.
         calibration: the numbers ``finecut.search.calibrate`` fitted for this model; without
             them results carry scores and no confidence of their own.
         query_bank: the sentences they were fitted with.
@@ -83,9 +83,9 @@ def export(
     out = Path(out)
     told: dict[str, Any] = {}
     if not isinstance(source, nn.Module):
-        beside = Path(source) / "tokenizer.json"
-        if tokenizer is None and beside.is_file():
-            tokenizer = beside.read_bytes()
+        for folder in (Path(source), Path(source) / "text_state"):
+            if tokenizer is None and (folder / "tokenizer.json").is_file():
+                tokenizer = (folder / "tokenizer.json").read_bytes()
         source, told = load_source(source)
     plan = plan_for(source)
     plan.tokenizer = tokenizer or plan.tokenizer

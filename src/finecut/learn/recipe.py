@@ -85,6 +85,7 @@ class DataConfig:
     validation: str = f"{HOLD_OUT}0.05"
     test: str = "test"
     cache: str | None = None  # kind "cache": the folder that `finecut data cache` wrote
+    vocabulary: str | None = None  # TACo: a BERT vocab.txt; None: learnt from the sentences
     sampling: Sampling = field(default_factory=Sampling)
     features: Mapping[str, Any] = field(default_factory=dict)  # kind "features"; read there
 

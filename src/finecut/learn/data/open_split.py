@@ -15,6 +15,7 @@ from finecut.learn.data.readers import read, sniff
 from finecut.learn.data.video_pairs import VideoPairs, readable
 from finecut.learn.inputs.text import text_inputs_for
 from finecut.learn.inputs.video import frame_needs
+from finecut.learn.recipe import expand
 
 if TYPE_CHECKING:
     from finecut.learn.recipe import Recipe
@@ -68,6 +69,7 @@ def open_split(
         config,
         training_sentences=[sentence for _, sentence in benchmark.pairs()] if training else None,
         state=None if training or text_state is None else Path(text_state),
+        vocabulary=None if data.vocabulary is None else expand(data.vocabulary),
     )
     needs = frame_needs(recipe.method, config)
     footage = readable(benchmark, folder)

@@ -6,7 +6,7 @@ written to a run's ``text_state`` folder, so that nothing of the training data i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,11 +50,13 @@ class ClipTextInputs:
         """Nothing to fill."""
 
 
-Learn = Callable[..., TextInputs]
-
-# Method -> module and class; each class is made by ``learn(config, sentences)`` or
-# ``load(config, folder)`` where it learns, from the config alone where it does not.
-_LEARNING: dict[str, tuple[str, str]] = {}
+# Method -> module and class that learns from sentences: made by ``learn(config, sentences)`` or
+# ``load(config, folder)``.
+_LEARNING = {
+    "camoe": ("camoe", "CamoeTextInputs"),
+    "taco": ("taco", "TacoTextInputs"),
+    "taco-clip": ("taco", "TacoTextInputs"),
+}
 
 
 def text_inputs_for(
@@ -63,6 +65,7 @@ def text_inputs_for(
     *,
     training_sentences: Sequence[str] | None = None,
     state: Path | None = None,
+    vocabulary: Path | None = None,
 ) -> TextInputs:
     """The preparation of a method's sentences.
 
@@ -71,10 +74,14 @@ def text_inputs_for(
         config: the method's own config.
         training_sentences: to learn from, where there is something to learn.
         state: the folder ``save`` wrote to; used instead of the sentences.
+        vocabulary: of TACo, from a file instead of the sentences.
 
     Raises:
-        UsageError: a method that learns from its sentences got neither sentences nor a folder.
+        UsageError: a method that learns from its sentences got neither sentences nor a folder, or
+            a vocabulary file is given to a method that has its own.
     """
+    if vocabulary is not None and method not in ("taco", "taco-clip"):
+        raise UsageError(f"data.vocabulary is for taco and taco-clip; {method} has its own.")
     if method in _LEARNING:
         module, name = _LEARNING[method]
         kind = getattr(import_module(f"finecut.learn.inputs.{module}"), name)
@@ -85,7 +92,8 @@ def text_inputs_for(
                 f"{method} prepares its sentences by what it learnt from the training sentences: "
                 "give the run's text_state folder, or open the training split first."
             )
-        return kind.learn(config, training_sentences)
+        known = {} if vocabulary is None else {"vocabulary": vocabulary}
+        return kind.learn(config, training_sentences, **known)
     if not hasattr(config, "clip"):
         raise UsageError(f"How sentences become inputs of {method} is not known.")
     return ClipTextInputs(config.clip.vocab_size, config.max_words)
