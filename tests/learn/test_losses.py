@@ -152,3 +152,34 @@ def test_sampled_loss_reads_nothing_but_its_pairs() -> None:
 def test_what_is_refused(call, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+def test_mil_nce_is_the_sum_over_bags_written_out() -> None:
+    generator = torch.Generator().manual_seed(2)
+    bags = torch.tensor([3, 1, 3, 7, 1, 3])
+    per_video = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    names = [3, 1, 7]
+    logits = per_video[:, [names.index(b) for b in bags.tolist()]].requires_grad_()
+    parts = []
+    for column, name in enumerate(names):
+        own = [t for t in range(6) if bags[t] == name]
+        right = sum(per_video[t, column].exp() for t in own)
+        wrong = sum(per_video[t, column].exp() for t in range(6) if t not in own)
+        wrong = wrong + sum(per_video[t, v].exp() for t in own for v in range(3) if v != column)
+        parts.append(-(right / (right + wrong)).log())
+    got = losses.mil_nce(logits, bags)
+    torch.testing.assert_close(got, torch.stack(parts).mean())
+    got.backward()
+    assert torch.isfinite(logits.grad).all()
+    alone = logits.detach()[:2, :2].clone().requires_grad_()
+    loss = losses.mil_nce(alone, torch.tensor([4, 4]))  # one bag: nobody is a negative
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0) and torch.isfinite(alone.grad).all()
+    # One text a video: the lower sum has the row and the column, its own pair once.
+    single = losses.mil_nce(logits.detach()[:2, :2])
+    s = logits.detach()
+    want = [
+        torch.logsumexp(torch.stack([s[0, 0], s[1, 0], s[0, 1]]), 0) - s[0, 0],
+        torch.logsumexp(torch.stack([s[1, 1], s[0, 1], s[1, 0]]), 0) - s[1, 1],
+    ]
+    torch.testing.assert_close(single, torch.stack(want).mean())

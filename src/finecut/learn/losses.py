@@ -43,6 +43,42 @@ def text_to_video_nce(
     return _reduce(torch.logsumexp(logits, dim=1) - logits.diagonal(), reduction)
 
 
+def mil_nce(logits: Tensor, bags: Tensor | None = None) -> Tensor:
+    """MIL-NCE: any of several captions may be the right one (Miech et al., CVPR 2020, eq. 1).
+
+    -mean over videos v of log [ Σ_{t in bag} e^s(t,v) / Σ e^s ], the lower sum over the bag's own
+    pairs, all other texts against v, and the bag's texts against all other videos.
+
+    Spoken words of HowTo100M are often about what is shown a little earlier or later, so a clip's
+    bag holds its neighbours' texts too. The authors' code counts the bag's own pairs twice in the
+    lower sum; the article's equation, followed here, once.
+
+    Args:
+        logits: [B, B], texts in rows; videos of one bag are the same video.
+        bags: [B] equal for pairs of one video; None: every pair is a bag of its own.
+
+    >>> round(mil_nce(torch.zeros(4, 4), torch.tensor([0, 0, 1, 1])).item(), 4)  # 2 of 6 pairs
+    1.0986
+    """
+    _check_square(logits)
+    if bags is None:
+        bags = torch.arange(len(logits), device=logits.device)
+    _twins(len(logits), bags)  # checks the shape
+    distinct, place = bags.unique(return_inverse=True)
+    first = torch.full_like(distinct, len(bags)).scatter_reduce(
+        0, place, torch.arange(len(bags), device=bags.device), "amin"
+    )
+    nothing = torch.finfo(logits.dtype).min / 4  # not -inf: an empty sum must have a gradient of 0
+    sims = logits[:, first]  # [B texts, V videos]
+    own = place[:, None] == torch.arange(len(distinct), device=bags.device)  # [B, V]
+    right = sims.masked_fill(~own, nothing).logsumexp(dim=0)  # [V]
+    other_texts = sims.masked_fill(own, nothing).logsumexp(dim=0)
+    per_text = sims.masked_fill(own, nothing).logsumexp(dim=1)  # [B] against other videos
+    other_videos = torch.where(own, per_text[:, None], nothing).logsumexp(dim=0)
+    every = torch.stack([right, other_texts, other_videos]).logsumexp(dim=0)
+    return (every - right).mean()
+
+
 def dual_softmax_loss(
     logits: Tensor, temperature: float = 1000.0, video_ids: Tensor | None = None
 ) -> Tensor:

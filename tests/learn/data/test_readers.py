@@ -242,7 +242,14 @@ CASES: list[tuple[Callable[[Path], None], set, tuple[str, str], str, int, tuple[
         ("a woman folds", "paper is folded"),
     ),
     (laff, {("laff", "tv")}, ("laff", "tv"), "multi", 2, ("a car",)),
-    (asr, {("asr", "all")}, ("asr", "all"), "single", 1, ("cut it a b c d e f g h i j ok",)),
+    (
+        asr,
+        {("asr", "all"), ("asr", "bags")},
+        ("asr", "all"),
+        "single",
+        1,
+        ("cut it a b c d e f g h i j ok",),
+    ),
     (
         jsonl,
         {("jsonl", "mine:train"), ("jsonl", "mine:test")},
@@ -375,6 +382,14 @@ def test_trecvid_topics_judgements_and_runs(tmp_path):
     assert [(j.stratum, j.relevance) for j in qrels["1501"]] == [(1, 1), (2, -1)]
     write_run(tmp_path / "run", {"501": [("shot1_1", 0.5)]})
     assert (tmp_path / "run").read_text() == "501 Q0 shot1_1 1 0.500000 finecut\n"
+
+
+def test_bags_hold_what_is_said_nearby(tmp_path):
+    asr(tmp_path)
+    items = read(Folder(tmp_path), "bags").items
+    assert [item.captions[0] for item in items] == ["cut it", " ".join("abcdefghij"), "ok"]
+    assert items[1].captions == (" ".join("abcdefghij"), "ok", "cut it")  # 3 s and 3.5 s away
+    assert items[0].end_s == 3.0
 
 
 def test_speech_is_merged_until_it_says_something():

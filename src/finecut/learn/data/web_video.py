@@ -118,18 +118,25 @@ def read_webvid(folder: Folder, split: str) -> Benchmark:
 
 # -- HowTo100M-style clips: speech as weak captions (Miech et al., ICCV 2019) ----------------------
 
+BAGS = "bags"  # the split in which a clip also has its neighbours' texts, for MIL-NCE
+BAG_SIZE = 5  # texts of a bag (Miech et al., CVPR 2020: best of 1, 3, 5, 9, 17, from memory)
 MIN_WORDS = 10  # TACo merges neighbouring clips until the text has as many (section 7 of its spec)
 
 
 def asr_splits(folder: Folder) -> list[str]:
-    """`all` where a caption file (`*caption*.json`, video -> start, end, text) is in the folder."""
+    """`all` and `bags` where a caption file (video -> start, end, text) is in the folder."""
     return (
-        ["all"] if folder.find("caption.json", "raw_caption*.json", "*caption_howto*.json") else []
+        ["all", BAGS]
+        if folder.find("caption.json", "raw_caption*.json", "*caption_howto*.json")
+        else []
     )
 
 
 def read_asr(folder: Folder, split: str, *, min_words: int = MIN_WORDS) -> Benchmark:
     """Clips of what is said: neighbours are merged until a clip has ``min_words`` words.
+
+    In the split `bags` nothing is merged: a clip has its own words and those of the clips nearest
+    to it in time, `BAG_SIZE` in all, any of which may be about what it shows.
 
     The file is an object: video id -> {"start": [...], "end": [...], "text": [...]}.
     """
@@ -142,13 +149,28 @@ def read_asr(folder: Folder, split: str, *, min_words: int = MIN_WORDS) -> Bench
         ]
         if len({len(column) for column in columns}) != 1:
             raise AnnotationError(f"{path}: {video} has start, end and text of different lengths.")
-        for number, (start, end, text) in enumerate(
-            merge_speech(zip(*columns, strict=True), min_words=min_words)
-        ):
+        least = 1 if split == BAGS else min_words
+        clips = merge_speech(zip(*columns, strict=True), min_words=least)
+        for number, (start, end, text) in enumerate(clips):
+            texts = nearest_texts(clips, number) if split == BAGS else (text,)
             items.append(
-                CaptionedVideo(f"{video}#{number}", video, (text,), start_s=start, end_s=end)
+                CaptionedVideo(f"{video}#{number}", video, texts, start_s=start, end_s=end)
             )
-    return Benchmark("HowTo100M-style", split, "single", tuple(items), (path,))
+    protocol = "multi" if split == BAGS else "single"
+    return Benchmark("HowTo100M-style", split, protocol, tuple(items), (path,))
+
+
+def nearest_texts(clips: list[tuple[float, float, str]], number: int) -> tuple[str, ...]:
+    """The clip's own text first, then those of the clips whose middles are nearest to its own.
+
+    >>> nearest_texts([(0, 1, "a"), (1, 2, "b"), (9, 10, "c")], 1)
+    ('b', 'a', 'c')
+    """
+    middle = sum(clips[number][:2]) / 2
+    order = sorted(
+        range(len(clips)), key=lambda i: (i != number, abs(sum(clips[i][:2]) / 2 - middle), i)
+    )
+    return tuple(clips[i][2] for i in order[:BAG_SIZE])
 
 
 def merge_speech(pieces, *, min_words: int) -> list[tuple[float, float, str]]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from finecut.errors import ShapeError, UsageError
 from finecut.learn.encoders.clip import CLIP, ClipConfig, LayerNorm, QuickGELU, Transformer
-from finecut.learn.losses import info_nce
+from finecut.learn.losses import info_nce, mil_nce
 from finecut.learn.methods.blocks import frames_of, gate_weights, masked_mean, unit
 from finecut.learn.methods.protocol import Rerank, TextTokens, TokenLoss, VideoTokens
 
@@ -45,12 +45,15 @@ class Clip4ClipConfig:
     max_frames: int = 12
     max_words: int = 32
     cross_dropout: float = CROSS_DROPOUT
+    objective: Literal["info_nce", "mil_nce"] = "info_nce"  # mil_nce: post-pretraining on speech
 
     def __post_init__(self) -> None:
         if self.head not in ("meanP", "seqLSTM", "seqTransf", "tightTransf"):
             raise UsageError(
                 f"head must be meanP, seqLSTM, seqTransf or tightTransf, got {self.head!r}."
             )
+        if self.objective not in ("info_nce", "mil_nce"):
+            raise UsageError(f"objective must be info_nce or mil_nce, got {self.objective!r}.")
         room = self.clip.context_length - (self.head == "tightTransf")
         if self.head != "meanP" and self.max_frames > room:
             raise UsageError(
@@ -151,8 +154,12 @@ class CLIP4Clip(TokenLoss):
     def token_loss(
         self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """½ (CE over rows + CE over columns) of the logits; the article prints the sum."""
-        return {"loss": info_nce(self.logits(text, video), video_ids)}
+        """½ (CE over rows + CE over columns) of the logits; the article prints the sum.
+
+        With the objective mil_nce, pairs of one video are one bag.
+        """
+        loss = mil_nce if self.config.objective == "mil_nce" else info_nce
+        return {"loss": loss(self.logits(text, video), video_ids)}
 
     # ------------------------------------------------------------------ the heads
 
