@@ -22,6 +22,17 @@ class UsageError(FinecutError):
     http_status = 422
 
 
+class QueryError(UsageError):
+    """A query that cannot be read; ``at`` is the character (from 0) where it goes wrong."""
+
+    http_status = 400
+
+    def __init__(self, message: str, query: str, at: int) -> None:
+        super().__init__(message)
+        self.query = query
+        self.at = max(0, min(at, len(query)))
+
+
 class ShapeError(FinecutError):
     """Arrays whose shapes, dtypes or ranges do not fit together."""
 
