@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finecut.cli import options
+from finecut.cli import formats, options
 from finecut.cli.show import (
     command,
     linked,
@@ -43,6 +43,8 @@ def register(app: typer.Typer) -> None:
             'finecut search "sunset over the sea" -k 3 --in "holiday/*" --longer 10',
             "finecut search --image photo.jpg --json",
             'finecut search "a cat" --paths-only | head -1',
+            'finecut search "a cat" -k 20 -o cats.fcpxml --contact-sheet cats.html',
+            'finecut search "a cat" --format csv | head -3',
         )
     )(search)
     app.command(
@@ -123,6 +125,10 @@ def search(
     paths_only: Annotated[
         bool, typer.Option("-f", "--paths-only", help="Print each video's path once, for pipes.")
     ] = False,
+    format: formats.FormatName = None,
+    output: formats.Output = None,
+    contact_sheet: formats.ContactSheet = None,
+    topic: formats.Topic = "1",
     bundle: options.BundleRef = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -152,6 +158,15 @@ def search(
     else:
         what: Any = query if image is None else _read_image(image)
         found = searcher.search(what, k, recall_k, filters, rerank, evidence)
+    if formats.write_results(
+        found,
+        searcher.index,
+        format=format,
+        output=output,
+        sheet=contact_sheet,
+        topic=topic,
+    ):
+        return
     if as_json:
         print_json(found.to_json())
     elif paths_only:

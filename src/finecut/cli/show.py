@@ -42,6 +42,16 @@ def out_path(path: str) -> None:
     binary.write(os.fsencode(path) + b"\n")
 
 
+def out_bytes(data: bytes) -> None:
+    """A whole file as the result, byte for byte."""
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:
+        sys.stdout.write(data.decode("utf-8", "backslashreplace"))
+        return
+    sys.stdout.flush()
+    binary.write(data)
+
+
 def say(text: str = "") -> None:
     """One line beside the result: progress, notes, warnings."""
     sys.stderr.write(_printable(plain(text), sys.stderr) + "\n")

@@ -59,7 +59,7 @@ def cut(
     part = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         report = _write(source, start_s, end_s, part, reencode, limits)
-        _publish(part, target)
+        publish(part, target)
     except (FFmpegError, OSError) as error:
         if isinstance(error, FileExistsError):
             raise UsageError(f"{target} exists already; choose another name.") from error
@@ -135,7 +135,7 @@ def _check_written(part: Path) -> None:
     raise VideoError(f"{part}: nothing decodes.", reason="not cut")
 
 
-def _publish(part: Path, target: Path) -> None:
+def publish(part: Path, target: Path) -> None:
     """Give the whole file its name; a name taken meanwhile is an error, never overwritten."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
