@@ -68,6 +68,15 @@ class LearnsText(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsSizes(Protocol):
+    """Data that knows fields of the method's config: sizes of its features, of a vocabulary."""
+
+    def model_facts(self) -> dict[str, Any]:
+        """Fields of the config, which the recipe's [model] may override."""
+        ...
+
+
 def make_batch(data: PairData, text_rows: Sequence[int]) -> Batch:
     """Pairs of the given sentences and their videos, as a method's ``loss`` takes them.
 

@@ -1,0 +1,222 @@
+"""The folder of one run: what is in it, and how it is written so that nothing is half there.
+
+checkpoint.json, model.safetensors   best epoch by validation (``learn/checkpoint.py``)
+recipe.toml                          the recipe with every default
+last/state.pt                        where an unfinished run goes on
+log.jsonl, tensorboard/              figures by step and epoch
+query_bank.safetensors               recall vectors of training sentences, for QB-Norm
+text_state/                          what text preparation learnt
+report.json                          of a finished run
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from finecut.errors import UsageError
+from finecut.index.lock import FileLock
+from finecut.learn.checkpoint import CONFIG, WEIGHTS, save_checkpoint
+from finecut.learn.recipe import Recipe
+
+RECIPE, LOG, REPORT, BANK = "recipe.toml", "log.jsonl", "report.json", "query_bank.safetensors"
+TEXT_STATE = "text_state"
+STATE_VERSION = 1
+
+
+class RunFolder:
+    """Reads and writes the folder; the first process of a run alone has one."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self._board: Any = None
+
+    @contextlib.contextmanager
+    def opened(self, recipe: Recipe) -> Iterator[None]:
+        """Hold the folder for one process; a new one gets its recipe.
+
+        Raises:
+            UsageError: it is held by another process, is the run of another recipe, or holds
+                something that is no run.
+        """
+        is_new = not (self.folder / RECIPE).exists()
+        if is_new and self.folder.is_dir() and any(self.folder.iterdir()):
+            left = [name for name in os.listdir(self.folder) if name != "lock"]
+            if left:
+                raise UsageError(
+                    f"'{self.folder}' is not empty and no run ({left[0]!r} is in it); choose "
+                    "another folder."
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock")
+        if not lock.try_acquire():
+            raise UsageError(f"'{self.folder}' is being trained by {lock.holder()}.")
+        try:
+            if is_new:
+                write_text(self.folder / RECIPE, recipe.to_toml())
+            else:
+                self._check_recipe(recipe)
+            yield
+        finally:
+            if self._board is not None:
+                self._board.close()
+            lock.release()
+
+    def _check_recipe(self, recipe: Recipe) -> None:
+        stored = tomllib.loads((self.folder / RECIPE).read_text(encoding="utf-8"))
+        given = tomllib.loads(recipe.to_toml())
+        for table in (stored, given):
+            table["data"].pop("root", None)  # the data may have moved
+        different = sorted(_differences(stored, given))
+        if different:
+            raise UsageError(
+                f"'{self.folder}' is a run of another recipe: {'; '.join(different[:4])}. Choose "
+                "another --output, or the recipe it was started with "
+                f"('{self.folder / RECIPE}')."
+            )
+
+    # ------------------------------------------------------------------ where to go on
+
+    def save_last(self, state: Mapping[str, Any]) -> None:
+        """Replace the state to go on from, at once or not at all."""
+        folder = self.folder / "last"
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / "state.pt") as temporary:
+            torch.save({"version": STATE_VERSION, **state}, temporary)
+
+    def load_last(self) -> dict[str, Any] | None:
+        """The state to go on from; None where there is none.
+
+        Raises:
+            UsageError: it cannot be read, or another version wrote it.
+        """
+        path = self.folder / "last" / "state.pt"
+        if not path.exists():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            version = state["version"]
+        except Exception as error:  # torch raises many kinds for a broken file
+            raise UsageError(
+                f"'{path}' cannot be read ({error}); remove the folder 'last' to begin again."
+            ) from error
+        if version != STATE_VERSION:
+            raise UsageError(
+                f"'{path}' has version {version}, expected {STATE_VERSION}: another finecut "
+                "wrote it."
+            )
+        return state
+
+    # ------------------------------------------------------------------ what a run gives
+
+    def save_best(
+        self, model: nn.Module, method: str, provenance: dict[str, Any], bank: Tensor
+    ) -> None:
+        """Replace the checkpoint and the query bank [N, R] by those of a better epoch."""
+        from safetensors.torch import save_file
+
+        writing = self.folder / ".writing"
+        shutil.rmtree(writing, ignore_errors=True)
+        save_checkpoint(model, writing, method=method, provenance=provenance)
+        save_file({"recall": bank.contiguous()}, writing / BANK)
+        for name in (BANK, WEIGHTS, CONFIG):
+            sync(writing / name)
+            shutil.copymode(self.folder / RECIPE, writing / name)  # safetensors writes 0600
+            os.replace(writing / name, self.folder / name)
+        writing.rmdir()
+
+    def save_report(self, report: Mapping[str, Any]) -> None:
+        """Mark the run finished; the state to go on from is dropped."""
+        write_text(self.folder / REPORT, json.dumps(report, indent=2) + "\n")
+        shutil.rmtree(self.folder / "last", ignore_errors=True)
+
+    def finished(self) -> dict[str, Any] | None:
+        """The report of a finished run, else None."""
+        path = self.folder / REPORT
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    # ------------------------------------------------------------------ the log
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Append a line; the figures go to TensorBoard too where that is installed."""
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        board = self._tensorboard()
+        if board is not None:
+            for name, value in entry.items():
+                if isinstance(value, float):
+                    board.add_scalar(name, value, entry["step"])
+            board.flush()
+
+    def rewind_log(self, step: int) -> None:
+        """Forget what was logged after ``step``: that will be done again."""
+        path = self.folder / LOG
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # the last line of a killed run may be cut off
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+        write_text(path, "".join(line + "\n" for line in kept))
+
+    def _tensorboard(self) -> Any:
+        if self._board is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                self._board = _NoBoard()
+            else:
+                self._board = SummaryWriter(str(self.folder / "tensorboard"))
+        return None if isinstance(self._board, _NoBoard) else self._board
+
+
+class _NoBoard:
+    """TensorBoard is not installed; log.jsonl has it all."""
+
+    def close(self) -> None:
+        pass
+
+
+def _differences(stored: Mapping[str, Any], given: Mapping[str, Any], at: str = "") -> list[str]:
+    found = []
+    for name in stored.keys() | given.keys():
+        a, b = stored.get(name), given.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += _differences(a, b, f"{at}{name}.")
+        elif a != b:
+            found.append(f"{at}{name} is {a!r} there, {b!r} here")
+    return found
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when all went well."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file at once or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk: a rename must not overtake what it renames."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
