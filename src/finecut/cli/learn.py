@@ -34,7 +34,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
 
 
-def _need_torch() -> None:
+def need_torch() -> None:
+    """Say how to install torch where it is missing."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
@@ -62,7 +63,7 @@ def export(
     folder), siglip:FOLDER, or open_clip:MODEL[:WEIGHTS]. Nothing is written where ONNX and torch
     differ.
     """
-    _need_torch()
+    need_torch()
     from finecut.learn.export import export as run
 
     if quantize not in (None, "int8"):

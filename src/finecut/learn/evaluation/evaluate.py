@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from finecut.errors import ShapeError
 from finecut.learn.evaluation import columns
 from finecut.learn.evaluation.columns import Sims
+from finecut.learn.evaluation.graded import graded_figures, read_gains
 from finecut.learn.evaluation.report import Column, Report, hash_queries
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def evaluate_model(
     dsl: float | None = None,
     qbnorm: NDArray | None = None,
     beta: float = BETA,
+    relevance: Path | None = None,
     batch_size: int = 32,
     store: PartStore | None = None,
     on_progress: Progress | None = None,
@@ -46,6 +49,7 @@ def evaluate_model(
         dsl: temperature of a dual-softmax column on the plain similarities; None: no such column.
         qbnorm: recall vectors [N, R] of a bank of training sentences for a QB-Norm column.
         beta: of QB-Norm: 20 on cosines, 1 / temperature on scaled logits.
+        relevance: a file of graded relevance (``graded.py``).
         batch_size: items encoded at once.
         store: keeps encoded parts, so that an interrupted evaluation goes on.
         on_progress: called with (what, done, total).
@@ -64,14 +68,21 @@ def evaluate_model(
     gallery = video.recall.numpy()
     sims = Sims.of_vectors(text.recall.numpy(), gallery)
     bank = None if qbnorm is None else Sims.of_vectors(np.asarray(qbnorm, np.float32), gallery)
+    gains = read_gains(relevance, data.video_ids, right) if relevance else None
     report = _columns(sims, right, dsl, bank, beta)
+    extra: dict[str, Any] = {}
+    best = sims.rows
+    if gains:
+        extra["graded"] = {"plain": graded_figures(sims.rows, gains, sims.shape)}
     if rerank:
         k = min(recall_k or len(video), len(video))
         candidates = fine.candidates_of(sims, k)
         scores = fine.fine_scores(model, text, video, candidates, on_progress)
         settings = {"recall_k": k, "recall_loss": fine.recall_loss(candidates, right)}
-        found = fine.reranked(sims, candidates, scores, right)
-        report["reranked"] = Column(found["t2v"], found["v2t"], settings)
+        best = fine.merged(sims, candidates, scores)
+        report["reranked"] = _column(Sims(best, sims.shape), right, settings)
+        if gains:
+            extra["graded"]["reranked"] = graded_figures(best, gains, sims.shape)
     missing = list(data.missing)
     stated = {
         "name": data.name,
@@ -89,6 +100,9 @@ def evaluate_model(
         stated | (facts or {}),
         right,
         hash_queries(data.video_ids, data.sentences, right),
+        list(data.video_ids),
+        best,
+        extra,
     )
 
 
@@ -139,16 +153,14 @@ def evaluate_matrix(
         "why_not": "a matrix does not say what it was measured on",
     }
     videos = [str(g) for g in range(sims.shape[1])]
-    return Report(
-        report.pop("plain"), report, stated, right, hash_queries(videos, [""] * len(right), right)
-    )
+    asked = hash_queries(videos, [""] * len(right), right)
+    return Report(report.pop("plain"), report, stated, right, asked, videos, sims.rows)
 
 
 def _columns(
     sims: Sims, right: NDArray[np.int64], dsl: float | None, bank: Sims | None, beta: float
 ) -> dict[str, Column]:
-    found = columns.plain(sims, right)
-    made = {"plain": Column(found["t2v"], found["v2t"])}
+    made = {"plain": _column(sims, right, {})}
     if dsl is not None:
         scaled = columns.with_dual_softmax(sims, right, dsl)
         settings = {"temperature": dsl, "bank_size": sims.shape[0]}
@@ -156,5 +168,10 @@ def _columns(
     if bank is not None:
         normalised = columns.with_query_bank(sims, right, bank, beta)
         settings = {"bank_size": bank.shape[0], "beta": beta, "v2t_is": NO_V2T_BANK}
-        made["qbnorm"] = Column(normalised["t2v"], found["v2t"], settings)
+        made["qbnorm"] = Column(normalised["t2v"], made["plain"].v2t, settings)
     return made
+
+
+def _column(sims: Sims, right: NDArray[np.int64], settings: dict[str, Any]) -> Column:
+    found = columns.plain(sims, right)
+    return Column(found["t2v"], found["v2t"], settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,8 @@ class Report:
     facts: dict[str, Any]
     query_videos: NDArray[np.int64]  # [Q]
     queries_hash: str
+    video_ids: list[str]  # [G]
+    rows: Callable[[slice], NDArray]  # scores of the best column there is: re-ranked, else plain
     extra: dict[str, Any] = field(default_factory=dict)  # graded relevance, moments
 
     def to_json(self) -> dict[str, Any]:
@@ -51,17 +53,12 @@ class Report:
             **self.facts,
         }
 
-    def to_stored(self) -> dict[str, Any]:
-        """``to_json`` and every query's rank in every column, so that two results can be paired."""
+    def ranks(self) -> dict[str, dict[str, list[float]]]:
+        """Every query's rank, by column and direction: what two results are paired by."""
         columns = {"plain": self.plain, **self.blocks}
         return {
-            **self.to_json(),
-            "queries_hash": self.queries_hash,
-            "query_videos": self.query_videos.tolist(),
-            "ranks": {
-                name: {"t2v": column.t2v.ranks.tolist(), "v2t": column.v2t.ranks.tolist()}
-                for name, column in columns.items()
-            },
+            name: {"t2v": column.t2v.ranks.tolist(), "v2t": column.v2t.ranks.tolist()}
+            for name, column in columns.items()
         }
 
 

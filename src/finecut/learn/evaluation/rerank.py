@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from finecut.errors import ShapeError
-from finecut.learn.evaluation.columns import Sims
-from finecut.learn.evaluation.ranking import Places, Ranker
+from finecut.learn.evaluation.columns import RowsOf, Sims
 from finecut.learn.evaluation.tokens import Progress, TokenParts, as_tensors, device_of
 from finecut.learn.methods.protocol import TextTokens, VideoTokens
 from finecut.learn.two_stage import recall_candidates
@@ -82,31 +81,22 @@ def fine_scores(
     return fine.reshape(candidates.shape)
 
 
-def reranked(
-    sims: Sims,
-    candidates: NDArray[np.int64],
-    fine: NDArray[np.float32],
-    video_of_text: NDArray[np.int64],
-) -> dict[str, Places]:
-    """Places where every candidate, by its fine score, stands above every other clip.
+def merged(sims: Sims, candidates: NDArray[np.int64], fine: NDArray[np.float32]) -> RowsOf:
+    """Rows of scores in which every candidate, by its fine score, stands above every other clip.
 
-    As published, video-to-text reads the same text-driven matrix by columns.
+    As published, video-to-text reads the same text-driven matrix by columns. In float64, which
+    keeps fine differences whole beside the offset that lifts them.
     """
-    ranker = Ranker(video_of_text, sims.shape[1])
     highest = max(float(sims.rows(rows).max()) for rows in sims.chunks())
     offset = highest - float(fine.min()) + 1.0
-    for rows in sims.chunks():
-        ranker.add(rows, merged_rows(sims.rows(rows), candidates[rows], fine[rows], offset))
-    return ranker.finish()
 
+    def rows_of(rows: slice) -> NDArray[np.float64]:
+        scores = sims.rows(rows).astype(np.float64)
+        lifted = fine[rows].astype(np.float64) + offset
+        np.put_along_axis(scores, candidates[rows], lifted, axis=1)
+        return scores
 
-def merged_rows(
-    coarse: NDArray, candidates: NDArray[np.int64], fine: NDArray, offset: float
-) -> NDArray[np.float64]:
-    """Coarse scores with fine + offset at the candidates; float64 keeps fine differences whole."""
-    merged = coarse.astype(np.float64)
-    np.put_along_axis(merged, candidates, fine.astype(np.float64) + offset, axis=1)
-    return merged
+    return rows_of
 
 
 def _move(tokens: Any, device: torch.device) -> Any:

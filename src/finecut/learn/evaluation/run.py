@@ -1,0 +1,198 @@
+"""Evaluate the folder that training wrote: its model, its text preparation, its query bank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from finecut.errors import UsageError
+from finecut.learn.checkpoint import CONFIG, load_checkpoint
+from finecut.learn.data.open_split import open_split
+from finecut.learn.data.pairs import PairData
+from finecut.learn.encoders.archive import read_tensors
+from finecut.learn.evaluation.cache import FOLDER, PartCache, hash_checkpoint, hash_folder
+from finecut.learn.evaluation.evaluate import evaluate_model
+from finecut.learn.evaluation.report import Report
+from finecut.learn.evaluation.standing import standing
+from finecut.learn.evaluation.tokens import Progress
+from finecut.learn.recipe import HOLD_OUT, Recipe, load_recipe
+
+RECIPE, BANK, TEXT_STATE = "recipe.toml", "query_bank.safetensors", "text_state"
+ON_LOGITS = frozenset({"clip4clip", "eercf", "camoe"})  # methods whose loss scales similarities
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for beside the plain column; None takes the recipe's number."""
+
+    rerank: bool = True
+    recall_k: int | None = None
+    every_candidate: bool = False
+    dsl: bool = False
+    dsl_temperature: float | None = None  # of similarities; the recipe's is of logits
+    qbnorm: bool = False
+    beta: float | None = None
+    batch_size: int | None = None
+    cache: bool = True
+    device: str = "cpu"
+    relevance: Path | None = None
+
+
+def evaluate_run(
+    run: Path,
+    split: str,
+    *,
+    root: Path | None = None,
+    options: Options | None = None,
+    on_progress: Progress | None = None,
+    on_open: Callable[[PairData], None] | None = None,
+) -> Report:
+    """Every column asked for, of the best epoch of a run on one split.
+
+    Args:
+        run: the folder that `finecut train` wrote.
+        split: a name that `finecut data check` prints, or the recipe's train, validation, test.
+        root: the data's folder instead of the recipe's; may hold this split alone.
+        options: what to measure.
+        on_progress: called with (what, done, total).
+        on_open: called with the opened split before anything is encoded.
+
+    Raises:
+        UsageError: no run, no such split, no query bank where QB-Norm is asked for.
+    """
+    options = options or Options()
+    recipe = read_run(run)
+    model: Any = load_checkpoint(run).to(_device(options.device))
+    state = run / TEXT_STATE
+    data = open_split(
+        recipe,
+        split,
+        root=root,
+        text_state=state if state.is_dir() else None,
+        config=model.config,
+    )
+    if on_open:
+        on_open(data)
+    wanted = recipe.evaluate
+    batch_size = options.batch_size or wanted.batch_size
+    store = None
+    if options.cache:
+        place = recipe.data_root(root)
+        store = PartCache(
+            run,
+            hash_checkpoint(run),
+            [
+                hash_folder(place, but=run) if place.is_dir() else "",
+                recipe.to_toml(),
+                data.name,
+                data.split,
+                str(batch_size),
+                *data.video_ids,
+                "",
+                *data.sentences,
+            ],
+        )
+    temperature = None
+    if options.dsl:
+        temperature = options.dsl_temperature
+        if temperature is None:
+            temperature = wanted.dsl_temperature / logit_scale(recipe.method, model)
+    chosen_on = recipe.data.validation
+    facts = {
+        "method": recipe.method,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        **standing(data, chosen_on=None if chosen_on.startswith(HOLD_OUT) else chosen_on),
+    }
+    every = 0 if options.every_candidate else None
+    return evaluate_model(
+        model,
+        data,
+        recall_k=(options.recall_k or wanted.recall_k) if every is None else None,
+        rerank=options.rerank,
+        dsl=temperature,
+        qbnorm=read_bank(run) if options.qbnorm else None,
+        beta=options.beta or wanted.qbnorm_beta,
+        relevance=options.relevance,
+        batch_size=batch_size,
+        store=store,
+        on_progress=on_progress,
+        facts=facts,
+    )
+
+
+def read_run(run: Path) -> Recipe:
+    """The recipe of a run.
+
+    Raises:
+        UsageError: the folder is no run.
+    """
+    if not (run / RECIPE).is_file() or not (run / CONFIG).is_file():
+        found = "there is no such folder" if not run.is_dir() else "it lacks one of them"
+        raise UsageError(
+            f"'{run}' is no run: expected a folder with {RECIPE} and {CONFIG}, as `finecut train "
+            f"--output` writes; {found}."
+        )
+    return load_recipe(run / RECIPE)
+
+
+def read_bank(run: Path) -> NDArray[np.float32]:
+    """Recall vectors [N, R] of training sentences that the run keeps for QB-Norm.
+
+    Raises:
+        UsageError: the run keeps none.
+    """
+    path = run / BANK
+    if not path.is_file():
+        raise UsageError(
+            f"'{run}' has no {BANK}: QB-Norm needs sentences of the training split. Train with "
+            "evaluate.bank_size above 0."
+        )
+    tensors = read_tensors(path)
+    bank = tensors.get("recall")
+    if bank is None or bank.ndim != 2 or not len(bank):
+        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        raise UsageError(f"'{path}': expected a tensor recall [N, R], got {shapes}.")
+    return bank.float().numpy()
+
+
+def logit_scale(method: str, model: Any) -> float:
+    """What similarities are multiplied by in the loss: exp(logit_scale), or 1 without one."""
+    clip = getattr(model, "clip", None)
+    if method not in ON_LOGITS or clip is None:
+        return 1.0
+    return float(clip.logit_scale.detach().float().exp())
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name!r}: {error}") from error
+    return device
+
+
+def same_method(runs: Sequence[Path]) -> None:
+    """Refuse runs that are no seeds of one another.
+
+    Raises:
+        UsageError: methods differ.
+    """
+    methods = {str(run): read_run(run).method for run in runs}
+    if len(set(methods.values())) > 1:
+        raise UsageError(
+            f"Several runs are averaged as seeds of one method, got {methods}; evaluate them one "
+            "by one and compare with --against."
+        )
+
+
+def used_cache(run: Path) -> Path:
+    """Where a run keeps encoded parts; safe to delete."""
+    return run / FOLDER
