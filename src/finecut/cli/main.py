@@ -9,7 +9,19 @@ from typing import Any
 import typer
 
 import finecut
-from finecut.cli import bundle, cut, demo, doctor, index, learn, library, search, serve
+from finecut.cli import (
+    bundle,
+    cut,
+    demo,
+    doctor,
+    evaluate,
+    index,
+    learn,
+    library,
+    search,
+    serve,
+    train,
+)
 from finecut.cli.show import EXIT_FAILED, EXIT_INTERRUPTED, os_error_text, out, say, say_error
 
 app = typer.Typer(
@@ -42,9 +54,10 @@ def _options(
     pass
 
 
-for part in (index, search, cut, serve, library, doctor, bundle, demo, learn):
+for part in (index, search, cut, serve, library, doctor, bundle, demo, learn, train, evaluate):
     part.register(app)
 
+GOES_ON = frozenset(["index", "demo", "train", "evaluate"])  # from where they were interrupted
 VERBS = frozenset(
     [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     + [group.name or "" for group in app.registered_groups]
@@ -67,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
     except KeyboardInterrupt:
         kept = "; what is done is kept, and the same command goes on from here"
-        say("finecut: interrupted" + (kept if arguments[:1] in (["index"], ["demo"]) else ""))
+        say("finecut: interrupted" + (kept if arguments[:1] and arguments[0] in GOES_ON else ""))
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (head, say) has all it wanted; Python would complain once more at exit.
