@@ -41,9 +41,7 @@ def make_run(folder: Path, name: str = "eercf", seed: int = 1, bank: int = 7) ->
         name=f"tiny-{name}",
         method=method,
         seed=seed,
-        data=DataConfig(
-            root="$NOWHERE", format="jsonl", sampling=Sampling(max_frames=MAX_FRAMES)
-        ),
+        data=DataConfig(root="$NOWHERE", format="jsonl", sampling=Sampling(max_frames=MAX_FRAMES)),
         evaluate=EvaluateConfig(recall_k=3, batch_size=2),
     )
     (folder / "recipe.toml").write_text(recipe.to_toml())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from finecut.errors import UsageError
 from finecut.learn.checkpoint import CONFIG, load_checkpoint
 from finecut.learn.data.open_split import open_split
-from finecut.learn.data.pairs import PairData
+from finecut.learn.data.pairs import ChecksModel, PairData
 from finecut.learn.encoders.archive import read_tensors
 from finecut.learn.evaluation.cache import FOLDER, PartCache, hash_checkpoint, hash_folder
 from finecut.learn.evaluation.evaluate import evaluate_model
@@ -77,6 +77,8 @@ def evaluate_run(
         text_state=state if state.is_dir() else None,
         config=model.config,
     )
+    if isinstance(data, ChecksModel):
+        data.check_model(model)
     if on_open:
         on_open(data)
     wanted = recipe.evaluate
