@@ -69,6 +69,19 @@ class LearnsText(Protocol):
 
 
 @runtime_checkable
+class ChecksModel(Protocol):
+    """Data that fits some models only: features of a frozen tower, which must be the model's."""
+
+    def check_model(self, model: torch.nn.Module) -> None:
+        """Called before training and before evaluation.
+
+        Raises:
+            UsageError: the features are of another tower.
+        """
+        ...
+
+
+@runtime_checkable
 class KnowsSizes(Protocol):
     """Data that knows fields of the method's config: sizes of its features, of a vocabulary."""
 
