@@ -12,7 +12,7 @@ from finecut.cli.show import EXIT_INTERRUPTED, command, out, print_json, say, ti
 from finecut.errors import MissingDependency
 
 if TYPE_CHECKING:
-    from finecut.learn.training.loop import Progress, RunReport
+    from finecut.learn.training.report import Progress, RunReport
 
 SHOWN = ("r_at_1", "r_at_5", "r_at_10", "MdR")
 
@@ -106,14 +106,15 @@ def _say_progress(now: Progress) -> None:
     if now.warning:
         say(f"warning: {now.warning}")
         return
-    line = (
-        f"epoch {now.epoch}/{now.epochs}  step {now.step}/{now.steps}  loss {now.loss:.4f}  "
+    if now.validation is not None:
+        best = "  (best so far)" if now.best else ""
+        say(f"epoch {now.epoch}/{now.epochs}  validation {_figures(now.validation)}{best}")
+        return
+    loss = "-" if now.loss is None else f"{now.loss:.4f}"
+    say(
+        f"epoch {now.epoch}/{now.epochs}  step {now.step}/{now.steps}  loss {loss}  "
         f"lr {now.lr:.2e}  {now.pairs_per_s:.0f} pairs/s  {time_text(now.eta_s)} left"
     )
-    if now.validation is not None:
-        line = f"epoch {now.epoch}/{now.epochs}  validation {_figures(now.validation)}"
-        line += "  (best so far)" if now.best else ""
-    say(line)
 
 
 def _figures(values: dict[str, float]) -> str:

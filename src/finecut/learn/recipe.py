@@ -163,6 +163,12 @@ class TrainConfig:
             f"{self.captions_per_video}.",
         )
         _check(
+            self.optimiser != "bertadam"
+            or (self.schedule == "warmup-cosine" and self.lr_decay == 1.0),
+            "bertadam carries its own schedule, warmup-cosine without lr_decay; use adamw for "
+            "another.",
+        )
+        _check(
             self.precision != "official-fp16" or self.optimiser == "bertadam",
             f"official-fp16 is defined with bertadam only, got {self.optimiser}: the others' "
             "epsilon is 0 in half precision.",

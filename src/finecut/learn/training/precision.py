@@ -62,16 +62,19 @@ class Precision:
         if self.scaler.is_enabled():
             self.scaler.unscale_(optimiser)
 
-    def may_step(self, norm: Tensor, step: int) -> bool:
-        """Whether gradients must be finite now. Under a loss scale some steps overflow, are left
-        out, and the scale is halved.
+    def is_error(self, norm: Tensor, step: int) -> bool:
+        """Whether the norm of the gradients says that training must end.
+
+        Under a loss scale some steps overflow: they are left out, and the scale is halved.
 
         Raises:
             TrainingError: too many such steps in a row.
         """
-        if not self.scaler.is_enabled() or torch.isfinite(norm):
+        if not self.scaler.is_enabled():
+            return not torch.isfinite(norm)
+        if torch.isfinite(norm):
             self.skipped = 0
-            return True
+            return False
         self.skipped += 1
         if self.skipped > GIVE_UP_SKIPS:
             raise TrainingError(

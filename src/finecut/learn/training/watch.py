@@ -37,29 +37,30 @@ def check_loss(parts: Mapping[str, Tensor], step: int, video_ids: Sequence[str])
     )
 
 
-def check_gradients(model: nn.Module, norm: Tensor, step: int) -> None:
-    """Refuse gradients that are not finite.
+def gradient_norm(model: nn.Module) -> Tensor:
+    """The length of all gradients together, in float32; not finite where one of them is not."""
+    norms = [p.grad.float().norm() for p in model.parameters() if p.grad is not None]
+    return torch.stack(norms).norm() if norms else torch.zeros(())
 
-    Args:
-        model: after the backward pass.
-        norm: of all gradients together.
-        step: for the message.
+
+def check_gradients(model: nn.Module, step: int) -> None:
+    """Refuse gradients that are not finite; to be asked before they are clipped.
 
     Raises:
         TrainingError: it names the step and the first such parameter.
     """
-    if torch.isfinite(norm):
-        return
     bad = [
         name
         for name, parameter in model.named_parameters()
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all()
     ]
-    where = f"of {bad[0]} (and {len(bad) - 1} more)" if bad else "together: their norm overflows"
-    raise TrainingError(
-        f"The gradient {where} is not finite at step {step}. No weight was changed by it, and the "
-        "run keeps its last saved state. Lower lr or max_grad_norm, or use precision = 'fp32'."
-    )
+    if bad:
+        others = f" (nor those of {len(bad) - 1} more)" if bad[1:] else ""
+        raise TrainingError(
+            f"The gradient of {bad[0]} is not finite at step {step}{others}. No weight was changed "
+            "by it, and the run keeps its last saved state. Lower lr or max_grad_norm, or use "
+            "precision = 'fp32'."
+        )
 
 
 class LossWatch:
