@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "index": {"errors", "types", "text", "video", "bundle"},
     "search": {"errors", "types", "metrics", "text", "video", "bundle", "index"},
     "server": {"errors", "types", "text", "video", "bundle", "index", "search"},
+    "agents": {"errors", "types", "text", "video", "bundle", "index", "search", "server"},
     "demo": {"errors", "types", "text", "video", "bundle", "index", "search"},
 }
 

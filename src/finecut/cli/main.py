@@ -18,8 +18,10 @@ from finecut.cli import (
     index,
     learn,
     library,
+    mcp,
     search,
     serve,
+    mcp,
     train,
 )
 from finecut.cli.show import EXIT_FAILED, EXIT_INTERRUPTED, os_error_text, out, say, say_error
@@ -54,7 +56,7 @@ def _options(
     pass
 
 
-for part in (index, search, cut, serve, library, doctor, bundle, demo, learn, train, evaluate):
+for part in (index, search, cut, serve, mcp, library, doctor, bundle, demo, learn, train, evaluate):
     part.register(app)
 
 GOES_ON = frozenset(["index", "demo", "train", "evaluate"])  # from where they were interrupted

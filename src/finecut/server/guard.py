@@ -109,7 +109,7 @@ class Guard:
 
     def _check_site(self, scope: Scope, headers: Headers) -> None:
         """Other sites' pages may neither read, embed nor change anything."""
-        if not scope["path"].startswith(("/api/", "/metrics")):
+        if not scope["path"].startswith(("/api/", "/metrics", "/mcp")):
             return
         origin = headers.get("origin")
         if origin is not None and origin in self._settings.cors_origins:
@@ -126,7 +126,11 @@ class Guard:
                     f"The call comes from a page of {origin}, which this server is not.",
                 )
             return
-        # No Origin: not a browser of today. A form of an old one cannot set these headers.
+        # No Origin: not a browser of today. A form of an old one cannot set these headers, nor send
+        # JSON, which is all that /mcp takes.
+        sends_json = headers.get("content-type", "").lower().startswith("application/json")
+        if scope["path"].startswith("/mcp") and sends_json:
+            return
         if "x-finecut" not in headers and "authorization" not in headers:
             raise Refused(
                 403,

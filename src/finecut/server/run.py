@@ -12,8 +12,8 @@ from finecut.errors import UsageError
 from finecut.server.settings import is_loopback
 
 
-def check_bind(host: str, token: str | None) -> None:
-    """Refuse to listen beyond this machine without a token.
+def check_bind(host: str, token: str | None, verb: str = "serve") -> None:
+    """Refuse to listen beyond this machine without a token; ``verb`` is what the user typed.
 
     Raises:
         UsageError: the address is not loopback and there is no token.
@@ -23,7 +23,7 @@ def check_bind(host: str, token: str | None) -> None:
     if token is None and not is_loopback(host):
         raise UsageError(
             f"Listening on {host} lets others reach this library, so it needs a token: "
-            f"finecut serve --host {host} --token TOKEN (or FINECUT_TOKEN). "
+            f"finecut {verb} --host {host} --token TOKEN (or FINECUT_TOKEN). "
             "For this machine only, use --host 127.0.0.1."
         )
 
@@ -64,12 +64,24 @@ def serve(
     Raises:
         UsageError: no token for an open address, or the port is taken.
     """
-    import uvicorn
-
     from finecut.server.app import create_app
 
     check_bind(host, token)
     app = create_app(index_dir, token=token, allowed_hosts=tuple(allowed_hosts), **options)
+    with listen(host, port) as listener:
+        warm = threading.Thread(target=app.state.finecut.library.warm_up, daemon=True)
+        warm.start()
+        if on_listening is not None:
+            on_listening(page_url(host, listener.getsockname()[1]))
+        run_app(app, listener, log_level)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """An open port; 0 takes a free one.
+
+    Raises:
+        UsageError: it cannot be listened on.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -82,10 +94,13 @@ def serve(
             f"Port {port} of {host} cannot be listened on: {error.strerror}. "
             "Choose another with --port, or --port 0 for a free one."
         ) from error
-    warm = threading.Thread(target=app.state.finecut.library.warm_up, daemon=True)
-    warm.start()
-    if on_listening is not None:
-        on_listening(page_url(host, listener.getsockname()[1]))
+    return listener
+
+
+def run_app(app: Any, listener: socket.socket, log_level: str = "warning") -> None:
+    """Answer calls to an ASGI app on an open port until the process is told to stop."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         log_level=log_level,
@@ -96,5 +111,4 @@ def serve(
         h11_max_incomplete_event_size=64 * 1024,
         limit_concurrency=512,
     )
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
