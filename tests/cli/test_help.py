@@ -29,6 +29,7 @@ NOT_RUN = (
     "finecut demo",
     "FINECUT_TOKEN=",
     "finecut export",
+    "finecut data cache",  # tests/cli/test_data.py
 )
 
 

@@ -1,4 +1,4 @@
-"""Verbs for researchers: `export`, `flops`, and `data check`. Those that need torch say so."""
+"""Verbs for researchers: `export` and `flops`. Those that need torch say so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from finecut.cli import options
-from finecut.cli.show import EXIT_FAILED, bytes_text, command, out, print_json, say, table
+from finecut.cli.show import bytes_text, command, out, print_json, table
 from finecut.errors import MissingDependency, UsageError
 
 
@@ -22,16 +22,6 @@ def register(app: typer.Typer) -> None:
         )
     )(export)
     app.command(epilog=options.examples("finecut flops", "finecut flops --json"))(flops)
-    data = typer.Typer(
-        help="Benchmark folders: what is in them.", no_args_is_help=True, rich_markup_mode=None
-    )
-    data.command(
-        name="check",
-        epilog=options.examples(
-            "finecut data check MSRVTT", "finecut data check MSRVTT --probe --json"
-        ),
-    )(check_data)
-    app.add_typer(data, name="data")
 
 
 def need_torch() -> None:
@@ -87,59 +77,6 @@ def export(
         out(f"  {graph_output:18} differs from torch by at most {difference:.2g}")
     for graph_output, cosine in report.int8_cosine.items():
         out(f"  {graph_output:18} int8 cosine at least {cosine:.4f}")
-
-
-@command
-def check_data(
-    folder: Annotated[Path, typer.Argument(help="A benchmark's folder, annotations and videos.")],
-    probe: Annotated[
-        bool, typer.Option("--probe", help="Open every video, not only look for it.")
-    ] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Say which benchmark a folder holds and what is missing.
-
-    And whether figures measured on it may be compared with published ones.
-    Read are MSR-VTT, MSVD, LSMDC, ActivityNet Captions, DiDeMo, YouCook2, QVHighlights, VATEX,
-    TGIF, WebVid, HowTo100M-style speech, CrossTask, COIN, LAFF collections, VindLU and mmaction2
-    JSON, and JSON lines of our own.
-    """
-    from finecut.learn.data.check import check
-    from finecut.learn.data.folder import Folder
-
-    def progress(video: str, done: int, total: int) -> None:
-        if done % 100 == 0 or done == total:
-            say(f"{done}/{total} videos opened")
-
-    reports = check(Folder(folder), probe=probe, on_video=progress)
-    if as_json:
-        print_json({"splits": [report.to_json() for report in reports]})
-    else:
-        rows = [("set", "split", "videos", "sentences", "there", "protocol", "standard")]
-        for report in reports:
-            rows.append(
-                (
-                    report.name,
-                    report.split,
-                    str(report.n_videos),
-                    str(report.n_captions),
-                    str(report.effective_gallery),
-                    report.protocol,
-                    "yes" if report.standard else f"no: {report.why_not}",
-                )
-            )
-        table(rows, right=(2, 3, 4))
-        for report in reports:
-            for note in report.notes:
-                say(f"{report.name} {report.split}: {note}")
-            for video in report.missing[:20]:
-                say(f"{report.name} {report.split}: missing {video}")
-            if len(report.missing) > 20:
-                say(f"{report.name} {report.split}: and {len(report.missing) - 20} more missing")
-            for video, reason in report.undecodable:
-                say(f"{report.name} {report.split}: cannot read {video}: {reason}")
-    if any(report.missing or report.undecodable for report in reports):
-        raise typer.Exit(EXIT_FAILED)
 
 
 @command

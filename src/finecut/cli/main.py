@@ -12,6 +12,7 @@ import finecut
 from finecut.cli import (
     bundle,
     cut,
+    data,
     demo,
     doctor,
     evaluate,
@@ -56,10 +57,26 @@ def _options(
     pass
 
 
-for part in (index, search, cut, serve, mcp, library, doctor, bundle, demo, learn, train, evaluate):
+for part in (
+    index,
+    search,
+    cut,
+    serve,
+    mcp,
+    library,
+    doctor,
+    bundle,
+    demo,
+    learn,
+    data,
+    train,
+    evaluate,
+):
     part.register(app)
 
-GOES_ON = frozenset(["index", "demo", "train", "evaluate"])  # from where they were interrupted
+GOES_ON = frozenset(
+    ["index", "demo", "data", "train", "evaluate"]
+)  # from where they were interrupted
 VERBS = frozenset(
     [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     + [group.name or "" for group in app.registered_groups]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from finecut.learn.recipe import expand
 
 if TYPE_CHECKING:
     from finecut.learn.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 ROLES = ("train", "validation", "test")
 
@@ -53,15 +56,10 @@ def open_split(
         return open_features(
             recipe, split, root=root, training=training, text_state=text_state, config=config
         )
-    if data.kind == "cache":
-        from finecut.learn.data.cache_pairs import open_cache
+    if config is None:
+        from finecut.learn.training.start import StartingPoint
 
-        return open_cache(
-            recipe, split, root=root, training=training, text_state=text_state, config=config
-        )
-    if data.kind != "videos":
-        raise UsageError(f"data.kind must be videos, cache or features, got {data.kind!r}.")
-    config = recipe.model_config({}) if config is None else config
+        config = StartingPoint(recipe).config()
     folder = Folder(recipe.data_root(root))
     benchmark = find_benchmark(recipe, split, folder)
     text = text_inputs_for(
@@ -72,6 +70,15 @@ def open_split(
         vocabulary=None if data.vocabulary is None else expand(data.vocabulary),
     )
     needs = frame_needs(recipe.method, config)
+    if data.kind == "cache":
+        from finecut.learn.data.cache import open_cache
+
+        cached = open_cache(recipe, benchmark, folder, text, needs)
+        if cached is not None:
+            return cached
+        log.warning(
+            "the cache holds no video of the split %s: its videos are decoded", benchmark.split
+        )
     footage = readable(benchmark, folder)
     if not footage:
         raise UsageError(
@@ -81,12 +88,19 @@ def open_split(
     return VideoPairs(benchmark, footage, text, data.sampling, needs)
 
 
-def find_benchmark(recipe: Recipe, split: str, folder: Folder) -> Benchmark:
-    """The annotations of a role or split of the recipe, a held-out share taken off or alone."""
+def find_benchmark(recipe: Recipe, split: str, folder: Folder, *, whole: bool = False) -> Benchmark:
+    """The annotations of a role or split of the recipe, a held-out share taken off or alone.
+
+    Args:
+        recipe: the run's.
+        split: role or name.
+        folder: the data's.
+        whole: nothing is held out.
+    """
     data = recipe.data
-    if data.held_out is not None and split in ("train", "validation"):
-        whole = _read(recipe, data.train, folder)
-        return hold_out(whole, data.held_out, recipe.seed)[split == "validation"]
+    if not whole and data.held_out is not None and split in ("train", "validation"):
+        every = _read(recipe, data.train, folder)
+        return hold_out(every, data.held_out, recipe.seed)[split == "validation"]
     named = getattr(data, split, None) if split in ROLES else None
     if named and named != split and not _has(recipe, named, folder) and _has(recipe, split, folder):
         named = None  # a folder that holds the split under its plain name only
