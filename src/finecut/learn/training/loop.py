@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from finecut.errors import UsageError
-from finecut.learn.data.pairs import KnowsSizes, LearnsText, PairData
+from finecut.learn.data.pairs import ChecksModel, KnowsSizes, LearnsText, PairData
 from finecut.learn.methods.protocol import Batch
 from finecut.learn.optim import clip_grad_norm
 from finecut.learn.recipe import Recipe
@@ -117,6 +117,9 @@ class _Run:
             self.training.prepare_model(self.model)
         ranks.from_first(None)  # the others wait until the text state is written
         self.validation = open_data("validation", self.model.config, text_state)
+        for data in (self.training, self.validation):
+            if isinstance(data, ChecksModel):
+                data.check_model(self.model)
 
         self.order = Order(self.training, config, recipe.seed)
         self.reader = Reader(self.training, self.order, ranks.rank, ranks.size)
