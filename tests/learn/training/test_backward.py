@@ -9,28 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from finecut.errors import UsageError
-from finecut.learn.encoders.tiny import tiny_clip
 from finecut.learn.methods.laff import LAFF, LaffConfig
 from finecut.learn.methods.protocol import Batch, TokenLoss
 from finecut.learn.training.backward import backward, check_method, rows_of
 from finecut.learn.training.precision import checkpoint_activations
 from finecut.learn.training.ranks import Ranks
 
-from ..tiny_models import TINY_MODELS, clips
+from ..tiny_models import TINY_MODELS
+from .gradients_by_torchrun import built, colour_batch
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 NO_CAST = contextlib.nullcontext
-
-
-def built(name: str) -> nn.Module:
-    torch.manual_seed(3)
-    return TINY_MODELS[name].build(tiny_clip(0)).eval()  # no dropout: pieces would draw another
-
-
-def colour_batch(name: str) -> Batch:
-    pixels, mask = clips(torch.Generator().manual_seed(1))
-    ids = torch.tensor([0, 1, 2, 2, 4, 5])  # two captions of one video
-    return Batch({"pixels": pixels, "frame_mask": mask}, TINY_MODELS[name].text(), ids)
 
 
 def gradients(model: nn.Module, batch: Batch, micro_batch: int = 0) -> tuple[dict, float]:

@@ -1,0 +1,107 @@
+"""Two processes that share a batch give what one process gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from finecut.errors import UsageError
+from finecut.learn.training.batches import Order, Reader
+from finecut.learn.training.ranks import Ranks, join
+
+from ..tiny_models import TINY_MODELS
+from .conftest import Start
+from .gradients_by_torchrun import colour_batch, gradients
+from .tiny_pairs import ColourPairs, recipe
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+TESTS = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gradients of every method as two processes found them; one launch for all."""
+    out = tmp_path_factory.mktemp("gradients")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
+        "--master-addr=127.0.0.1", f"--master-port={free_port()}",
+        "-m", "learn.training.gradients_by_torchrun", str(out),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=TESTS, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_gradients_of_two_processes_are_those_of_one(name: str, gathered: Path) -> None:
+    want = gradients(name, colour_batch(name), ALONE, 0)
+    for micro_batch in (0, 1):
+        got = load_file(gathered / f"{name}-{micro_batch}.safetensors")
+        assert got.keys() == want.keys()
+        for key, grad in want.items():
+            scale = max(grad.abs().max().item(), 1.0)
+            torch.testing.assert_close(
+                got[key] / scale, grad / scale, rtol=0, atol=1e-5, msg=f"{name} {key}"
+            )
+
+
+@pytest.mark.slow
+def test_the_command_under_torchrun_trains_the_same_model(
+    tmp_path: Path, corpus: Path, recipe_file: Path, start_cli: Start
+) -> None:
+    # seqTransf has no dropout, whose draws would differ; BertAdam's epsilon is large enough not to
+    # magnify the rounding of gradients that are zero.
+    arguments = ("train", recipe_file, "--data", corpus, "--set", "model.head=seqTransf",
+                 "--json", "--output")  # fmt: skip
+    one = start_cli(*arguments, tmp_path / "one")
+    two = start_cli(*arguments, tmp_path / "two", processes=2, port=free_port())
+    reports = []
+    for process in (one, two):
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        reports.append(json.loads(out))  # the first process alone reports
+    assert reports[0]["best_epoch"] == reports[1]["best_epoch"]
+    assert reports[0]["steps"] == reports[1]["steps"] > 4
+    a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for key, value in a.items():
+        torch.testing.assert_close(b[key], value, rtol=0, atol=1e-5, msg=key)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    for x, y in zip(*[[json.loads(line) for line in log] for log in logs], strict=True):
+        assert x["step"] == y["step"]
+        assert x["loss"] == pytest.approx(y["loss"], abs=1e-4)
+
+
+def test_alone_nothing_is_sent() -> None:
+    with join() as ranks:
+        assert ranks.size == 1 and ranks.first
+        x = torch.ones(2, 3)
+        assert ranks.gather_rows(x) is x
+        assert ranks.any(True) and not ranks.any(False)
+        assert ranks.collect("a") == ["a"] and ranks.from_first("b") == "b"
+
+
+def test_shares_of_a_batch_make_the_batch() -> None:
+    data, config = ColourPairs(12), recipe().train
+    order = Order(data, config, seed=0)
+    shares = [Reader(data, order, rank, 4)[(0, 1)].batch for rank in range(4)]
+    whole = Reader(data, order)[(0, 1)].batch
+    assert torch.cat([share.video_ids for share in shares]).equal(whole.video_ids)
+    with pytest.raises(UsageError, match="cannot be shared among 3 processes"):
+        Reader(data, order, 0, 3)
