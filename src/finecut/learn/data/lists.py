@@ -91,6 +91,23 @@ def read_laff(folder: Folder, split: str) -> Benchmark:
     path = folder.need(f"{split}.caption.txt")
     listed = path.parent.parent / "VideoSets" / f"{split}.txt"
     captions: dict[str, list[str]] = {}
+    for _, video, text in laff_captions(path):
+        captions.setdefault(video, []).append(text)
+    wanted = read_lines(listed) if listed.is_file() else list(captions)
+    silent = sum(video not in captions for video in wanted)
+    rows = [(video, video, text) for video in wanted for text in captions.get(video, [])]
+    notes = (f"{silent} listed videos have no sentence",) if silent else ()
+    source = (path, listed) if listed.is_file() else (path,)
+    return Benchmark(split, "all", _protocol(rows), grouped(rows), source, notes=notes)
+
+
+def laff_captions(path: Path) -> list[tuple[str, str, str]]:
+    """(key, video, sentence) of every line of a collection's captions; keys are the lines' own.
+
+    Raises:
+        AnnotationError: a line that is not "video#n sentence".
+    """
+    rows = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
@@ -99,13 +116,8 @@ def read_laff(folder: Folder, split: str) -> Benchmark:
             raise AnnotationError(
                 f"{path}:{number}: expected 'video#n sentence', got {line[:60]!r}."
             )
-        captions.setdefault(key.split("#", 1)[0], []).append(text)
-    wanted = read_lines(listed) if listed.is_file() else list(captions)
-    silent = sum(video not in captions for video in wanted)
-    rows = [(video, video, text) for video in wanted for text in captions.get(video, [])]
-    notes = (f"{silent} listed videos have no sentence",) if silent else ()
-    source = (path, listed) if listed.is_file() else (path,)
-    return Benchmark(split, "all", _protocol(rows), grouped(rows), source, notes=notes)
+        rows.append((key, key.split("#", 1)[0], text))
+    return rows
 
 
 # -- our own JSONL -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -57,7 +58,11 @@ class PartCache:
     def save(self, side: str, number: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Write the part whole or not at all; gives back what is on disk, so memory is freed."""
         with whole_file(self._path(side, number)) as part:
-            save_file({n: t.contiguous() for n, t in tensors.items()}, part)
+            # clones: LAFF's and TACo's recall is their text_embeds, and a file shares nothing
+            save_file(
+                {n: t.clone(memory_format=torch.contiguous_format) for n, t in tensors.items()},
+                part,
+            )
         return self.load(side, number) or tensors
 
     def _path(self, side: str, number: int) -> Path:
