@@ -10,18 +10,14 @@ import typer
 
 from finecut.cli import options
 from finecut.cli.learn import need_torch
-from finecut.cli.show import command, out, print_json, say, table
+from finecut.cli.show import command, print_json, say, table
+from finecut.cli.show_result import show_result
 from finecut.errors import UsageError
 
 if TYPE_CHECKING:
     from finecut.learn.evaluation.report import Report
 
 MATRIX_TEMPERATURE = 0.05  # of cosines: QB-Norm's beta 20, for dual softmax as well
-SHOWN = (
-    ("r_at_1", "R@1", 1), ("r_at_5", "R@5", 1), ("r_at_10", "R@10", 1), ("r_at_50", "R@50", 1),
-    ("RSum", "RSum", 1), ("MdR", "MdR", 1), ("MnR", "MnR", 1), ("MIR", "MIR", 3),
-    ("mAP", "mAP", 3),
-)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -112,19 +108,39 @@ def evaluate(
     """
     if sum((bool(runs), sims is not None, run is not None)) != 1:
         raise UsageError("evaluate takes one of: RUN folders, --sims FILE, or --run FILE.")
+    of_model = {
+        "--data": data, "--recall-k": recall_k, "--qbnorm": qbnorm or None,
+        "--batch-size": batch_size,
+    }  # fmt: skip
+    of_scores = {
+        "--dsl": dsl or None, "--dsl-temperature": dsl_temperature, "--beta": beta,
+        "--relevance": relevance, "--trec": trec, "--against": against,
+    }  # fmt: skip
+    of_matrix = {"--text-to-video": text_to_video, "--bank": bank}
+    of_run = {"--qrels": qrels, "--topics": topics}
+    if run is not None:
+        _refuse("--run", of_model | of_scores | of_matrix)
+    elif sims is not None:
+        _refuse("--sims", of_model | of_run)
+    else:
+        _refuse("RUN folders", of_matrix | of_run)
+    for name, value in (("--beta", beta), ("--dsl-temperature", dsl_temperature)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{name} must be a number above 0, got {value}.")
     if run is not None:
         _run_file(run, qrels, topics, output, as_json)
         return
     if sims is not None:
-        reports = [_matrix(sims, text_to_video, bank, dsl, dsl_temperature, beta)]
+        reports = [_matrix(sims, text_to_video, bank, dsl, dsl_temperature, beta, relevance)]
     else:
         need_torch()
         from finecut.learn.evaluation.run import Options, evaluate_run, same_method
 
         k, every = _recall_k(recall_k)
         wanted = Options(
-            rerank=rerank, recall_k=k, every_candidate=every, dsl=dsl,
-            dsl_temperature=dsl_temperature, qbnorm=qbnorm, beta=beta, batch_size=batch_size,
+            rerank=rerank, recall_k=k, every_candidate=every,
+            dsl=dsl or dsl_temperature is not None, dsl_temperature=dsl_temperature,
+            qbnorm=qbnorm or beta is not None, beta=beta, batch_size=batch_size,
             cache=cache, device=device, relevance=relevance,
         )  # fmt: skip
         same_method(runs or [])
@@ -170,77 +186,11 @@ def _show(
     if as_json:
         print_json(found)
     else:
-        _print(found)
+        show_result(found)
     if not found["standard"]:
         say(f"not a standard run: {found['why_not']}")
     if found.get("note"):
         say(f"note: {found['note']}")
-
-
-def _print(found: dict[str, Any]) -> None:
-    seeds = f", mean of {found['seeds']} seeds ± standard deviation" if "seeds" in found else ""
-    out(
-        " ".join(str(found[name]) for name in ("name", "split") if found[name])
-        + f": {found['queries']} sentences, {found['gallery']} videos, "
-        f"protocol {found['protocol']}{seeds}"
-    )
-    rows = [("", "", *(title for _, title, _ in SHOWN))]
-    for name, block in blocks_of(found).items():
-        for way in ("t2v", "v2t"):
-            spread = blocks_of(found.get("sd", {})).get(name, {}).get(way, {})
-            cells = [_cell(block[way], spread, key, digits) for key, _, digits in SHOWN]
-            rows.append((name if way == "t2v" else "", way, *cells))
-    table(rows, right=tuple(range(2, len(SHOWN) + 2)))
-    for line in _settings(found):
-        out(line)
-    for name, figures in found.get("graded", {}).items():
-        out(
-            f"graded relevance, {name}: nDCG {figures['ndcg']:.4f}, nDCG@10 "
-            f"{figures['ndcg_at_10']:.4f}, mAP {figures['mAP']:.4f} of {figures['queries']} "
-            "sentences"
-        )
-    for name, ways in found.get("against", {}).items():
-        if isinstance(ways, dict):
-            for way, figures in ways.items():
-                for one in figures:
-                    out(
-                        f"against, {name} {way} {one['figure']}: {one['ours']:.3f} - "
-                        f"{one['theirs']:.3f} = {one['difference']:+.3f} "
-                        f"(95 %: {one['low']:+.3f} to {one['high']:+.3f}, p {one['p']:.3f})"
-                    )
-
-
-def blocks_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The columns of a result by name, the plain one first."""
-    from finecut.learn.evaluation.report import BLOCKS
-
-    plain = {"plain": found} if "t2v" in found else {}
-    return plain | {name: found[name] for name in BLOCKS if name in found}
-
-
-def _cell(figures: dict[str, float], spread: dict[str, float], key: str, digits: int) -> str:
-    text = f"{figures[key]:.{digits}f}"
-    return f"{text} ± {spread[key]:.{digits}f}" if key in spread else text
-
-
-def _settings(found: dict[str, Any]) -> list[str]:
-    lines = []
-    if "reranked" in found:
-        block = found["reranked"]
-        lines.append(
-            f"reranked: the {block['recall_k']} best by recall; {block['recall_loss']:.2f} % of "
-            "sentences lost their video there"
-        )
-    if "dsl" in found:
-        block = found["dsl"]
-        lines.append(
-            f"dsl: temperature {block['temperature']:.4g}, over all {block['bank_size']} queries "
-            "of the test: not comparable with figures that take one query at a time"
-        )
-    if "qbnorm" in found:
-        block = found["qbnorm"]
-        lines.append(f"qbnorm: bank of {block['bank_size']} sentences, beta {block['beta']:g}")
-    return lines
 
 
 def _matrix(
@@ -250,12 +200,15 @@ def _matrix(
     dsl: bool,
     temperature: float | None,
     beta: float | None,
+    relevance: Path | None,
 ) -> Report:
     from finecut.learn.evaluation.arrays import load_array
     from finecut.learn.evaluation.evaluate import BETA, evaluate_matrix
 
     if text_to_video is None:
         raise UsageError("--sims also needs --text-to-video FILE: the right column of each row.")
+    if beta is not None and bank is None:
+        raise UsageError("--beta with --sims also needs --bank FILE.")
     asked = dsl or temperature is not None
     return evaluate_matrix(
         load_array(sims, "similarities [Q, G]"),
@@ -263,6 +216,7 @@ def _matrix(
         dsl=(temperature or MATRIX_TEMPERATURE) if asked else None,
         bank=None if bank is None else load_array(bank, "similarities [N, G]"),
         beta=beta or BETA,
+        relevance=relevance,
     )
 
 
@@ -285,6 +239,12 @@ def _run_file(
           right=tuple(range(len(names) + 1)))  # fmt: skip
     if found["topics_missing"]:
         say(f"not in the run, and left out of the means: {', '.join(found['topics_missing'])}")
+
+
+def _refuse(mode: str, given: dict[str, Any]) -> None:
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)} cannot be used with {mode}.")
 
 
 def _recall_k(given: str | None) -> tuple[int | None, bool]:

@@ -82,7 +82,7 @@ def paired_bootstrap(
     answer = []
     for (name, (mine, other)), means in zip(values.items(), np.concatenate(drawn).T, strict=True):
         low, high = np.quantile(means, [0.025, 0.975])
-        turned = min(float((means <= 0).mean()), float((means >= 0).mean()))
+        turned = (1 + min((means <= 0).sum(), (means >= 0).sum())) / (1 + samples)
         answer.append(
             Difference(
                 name,
@@ -91,7 +91,7 @@ def paired_bootstrap(
                 float((mine - other).mean()),
                 float(low),
                 float(high),
-                min(1.0, 2.0 * turned),
+                min(1.0, 2.0 * float(turned)),
             )
         )
     return answer

@@ -113,6 +113,7 @@ def evaluate_matrix(
     dsl: float | None = None,
     bank: NDArray | None = None,
     beta: float = BETA,
+    relevance: Path | None = None,
 ) -> Report:
     """The same columns, but for the re-ranked one, of similarities made elsewhere.
 
@@ -122,6 +123,7 @@ def evaluate_matrix(
         dsl: temperature of a dual-softmax column.
         bank: [N, G] similarities of a bank of other sentences to the same videos.
         beta: of QB-Norm.
+        relevance: a file of graded relevance; videos are named by their column.
 
     >>> report = evaluate_matrix(np.array([[0.9, 0.1], [0.8, 0.2]]), [0, 1])
     >>> report.to_json()["t2v"]["r_at_1"], report.to_json()["v2t"]["r_at_1"]
@@ -154,7 +156,11 @@ def evaluate_matrix(
     }
     videos = [str(g) for g in range(sims.shape[1])]
     asked = hash_queries(videos, [""] * len(right), right)
-    return Report(report.pop("plain"), report, stated, right, asked, videos, sims.rows)
+    extra = {}
+    if relevance:
+        gains = read_gains(relevance, videos, right)
+        extra["graded"] = {"plain": graded_figures(sims.rows, gains, sims.shape)}
+    return Report(report.pop("plain"), report, stated, right, asked, videos, sims.rows, extra)
 
 
 def _columns(

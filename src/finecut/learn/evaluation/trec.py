@@ -69,6 +69,6 @@ def write_trec(
             order = np.argsort(-scores_of(rows), axis=1, kind="stable")[:, :depth]
             for topic, best in zip(topics[rows], order.tolist(), strict=True):
                 file.writelines(
-                    f"{topic} Q0 {names[video]} {rank} {depth - rank} {tag}\n"
+                    f"{topic} Q0 {names[video]} {rank} {depth + 1 - rank} {tag}\n"
                     for rank, video in enumerate(best, start=1)
                 )
