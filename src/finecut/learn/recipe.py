@@ -30,7 +30,7 @@ from finecut.learn.strict_toml import (
 MAX_RECIPE_BYTES = 1 << 20
 HOLD_OUT = "hold-out:"  # data.validation = "hold-out:0.05": that share of the training videos
 
-_START_KINDS = ("clip:", "checkpoint:")
+_START_KINDS = ("clip:", "bert:", "checkpoint:")
 _START_WORDS = ("tiny", "random", "starter")
 
 
@@ -55,8 +55,8 @@ def _above_zero(config: Any, *names: str) -> None:
 class Start:
     """Where the weights come from, and which of them stay as they are."""
 
-    # clip:PATH, checkpoint:FOLDER, tiny (small random CLIP), random, starter (features of the
-    # built-in bundle, heads from nothing)
+    # clip:PATH, bert:PATH (TACo's text encoder), checkpoint:FOLDER, tiny (small random CLIP),
+    # random, starter (features of the built-in bundle, heads from nothing)
     weights: str = "random"
     freeze_layer_num: int = -1  # CLIP4Clip's; -1: nothing is frozen, 0 already freezes embeddings
     freeze: tuple[str, ...] = ()  # further parameters, by the beginning of their name
@@ -65,7 +65,7 @@ class Start:
         known = self.weights in _START_WORDS or self.weights.startswith(_START_KINDS)
         _check(
             known and self.weights not in _START_KINDS,
-            f"weights must be clip:PATH, checkpoint:FOLDER, {', '.join(_START_WORDS)}, "
+            f"weights must be clip:PATH, bert:PATH, checkpoint:FOLDER, {', '.join(_START_WORDS)}, "
             f"got {self.weights!r}.",
         )
         _check(

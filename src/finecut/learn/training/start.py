@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import typing
 from typing import Any
 
 import torch
@@ -25,12 +26,15 @@ class StartingPoint:
         self.fields = {field.name for field in dataclasses.fields(self.spec.config)}
         self.whole: nn.Module | None = None  # a model of the same method
         self.clip: Any = None
+        self.bert: Any = None
         self.found: dict[str, Any] = {}  # of the method's config, as the weights have it
         kind, _, place = recipe.start.weights.partition(":")
         if kind == "checkpoint":
             self._read_checkpoint(place)
         elif kind == "clip":
             self._read_clip(place)
+        elif kind == "bert":
+            self._read_bert(place)
         elif kind == "tiny" and "clip" in self.fields:
             from finecut.learn.encoders.tiny import TINY
 
@@ -48,6 +52,21 @@ class StartingPoint:
             raise UsageError(f"start.weights: there is no CLIP at '{path}'.")
         self.clip = load_clip(path)
         self.found = {"clip": dataclasses.asdict(self.clip.config)}
+
+    def _read_bert(self, place: str) -> None:
+        from finecut.learn.encoders.archive import read_tensors
+        from finecut.learn.encoders.bert import BertConfig, bert_from_hugging_face
+
+        path = expand(place)
+        if typing.get_type_hints(self.spec.config).get("text") is not BertConfig:
+            raise UsageError(
+                f"{self.recipe.method} has no BERT in it; start.weights cannot be bert:."
+            )
+        if path.is_dir():
+            names = ("model.safetensors", "pytorch_model.bin")
+            path = next((path / name for name in names if (path / name).is_file()), path)
+        self.bert = bert_from_hugging_face(read_tensors(path))
+        self.found = {"text": dataclasses.asdict(self.bert.config)}
 
     def _read_checkpoint(self, place: str) -> None:
         from finecut.learn.export_source import load_source
@@ -96,6 +115,14 @@ class StartingPoint:
             note = f"CLIP is from {recipe.start.weights}, the head starts anew"
             if hasattr(model, "start_head_from_clip"):
                 model.start_head_from_clip()
+        elif self.bert is not None:
+            if not _fits(self.bert.state_dict(), model.text.state_dict()):
+                raise UsageError(
+                    f"[model.text] asks for other sizes than {recipe.start.weights} has; leave "
+                    "them out."
+                )
+            model.text.load_state_dict(self.bert.state_dict())
+            note = f"the text encoder is from {recipe.start.weights}, the rest starts anew"
         elif self.whole is not None:
             raise UsageError(
                 f"[model] asks for other sizes than {recipe.start.weights} has; leave them out."
