@@ -27,7 +27,7 @@ PLAIN = {
 
 def test_every_method_has_recipes():
     methods = {load_recipe(path).method for path in RECIPES}
-    assert {"clip4clip", "eercf", "camoe"} <= methods
+    assert {"clip4clip", "eercf", "camoe", "taco", "laff"} <= methods
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
