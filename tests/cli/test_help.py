@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -29,6 +30,7 @@ NOT_RUN = (
     "finecut demo",
     "FINECUT_TOKEN=",
     "finecut export",
+    "finecut evaluate runs/",  # tests/cli/test_evaluate.py has a run
     "finecut data cache",  # tests/cli/test_data.py
 )
 
@@ -89,6 +91,11 @@ def place(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "queries.jsonl").write_text('{"query": "red", "video": "red.mp4"}\n')
     Image.new("RGB", (32, 32), (250, 0, 0)).save(root / "photo.jpg")
     make_color_bundle(root / "my-bundle")
+    for name, array in (("sims", np.eye(3)), ("right", np.arange(3)), ("bank", np.eye(2, 3))):
+        np.save(root / f"{name}.npy", array)
+    (root / "my.run").write_text("601 Q0 shot1_1 1 9999 me\n")
+    (root / "avs.qrels.tv19").write_text("1601 0 shot1_1 1 1\n")
+    (root / "tv19.avs.txt").write_text("601 a red car\n")
     return root
 
 
