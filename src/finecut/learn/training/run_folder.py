@@ -150,7 +150,7 @@ class RunFolder:
         """Append a line; the figures go to TensorBoard too where that is installed."""
         with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-        board = self._tensorboard()
+        board = self._tensorboard(int(entry["step"]))
         if board is not None:
             for name, value in entry.items():
                 if isinstance(value, float):
@@ -169,14 +169,15 @@ class RunFolder:
                     kept.append(line)
         write_text(path, "".join(line + "\n" for line in kept))
 
-    def _tensorboard(self) -> Any:
+    def _tensorboard(self, step: int) -> Any:
         if self._board is None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 self._board = _NoBoard()
             else:
-                self._board = SummaryWriter(str(self.folder / "tensorboard"))
+                # What an earlier process showed of later steps is done again.
+                self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
         return None if isinstance(self._board, _NoBoard) else self._board
 
 
