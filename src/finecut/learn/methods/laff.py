@@ -30,11 +30,17 @@ from torch import Tensor, nn
 
 from finecut.errors import ShapeError, UsageError
 from finecut.learn.encoders.text_features import GRUText
-from finecut.learn.losses import hardest_negative_triplet
 from finecut.learn.methods.blocks import gate_weights, masked_mean, unit
+from finecut.learn.methods.laff_loss import (
+    LaffLoss,
+    distance_to_centre,
+    ranking_losses,
+    spaces_of,
+)
 from finecut.learn.methods.laff_variants import VARIANTS
 from finecut.learn.methods.protocol import Batch, Rerank, TextTokens, TokenLoss, VideoTokens
 
+MAX_LOGIT_SCALE = 100.0  # CLIP's
 RELEVANCE_TEMPERATURE = 0.05  # of cosines; only for showing which frames match
 
 Fusion = Literal["attention", "mean", "concat", "mhsa", "mhsa_projection_free"]
@@ -56,8 +62,15 @@ class LaffConfig:
     heads: int = 8  # h; best of {1, 2, 4, 8, 16} in the article
     dropout: float = 0.2  # authors' config
     batch_norm: bool = False  # authors' config: off for LAFF, on for LAFF-ml
-    margin: float = 0.2  # of the triplet loss, in cosine
     fusion: Fusion = "attention"  # the others are the article's ablations
+    video_input_dropout: float = 0.0  # of video features before their transforms; ours
+    loss: LaffLoss = "triplet"  # the article's; the others are ours
+    # Groups of heads with a loss of their own. 0: each head (the article's combined loss), 1: all
+    # (its single loss); between, as many LAFFs side by side.
+    loss_spaces: int = 0
+    margin: float = 0.2  # of the triplet loss, in cosine
+    temperature: float = 0.05  # of the other losses, where its learning starts
+    centre_weight: float = 0.0  # of the distance between a clip and its sentences' mean; ours
     gru: str | None = None
     gru_words: int = 0  # size of its vocabulary, <pad>, <start>, <end> and <unk> included
     gru_embed_dim: int = 500  # of its word embedding; word2vec's in the authors' code
@@ -66,6 +79,16 @@ class LaffConfig:
         if self.common_dim % self.heads:
             raise UsageError(
                 f"LAFF: common_dim {self.common_dim} does not divide into {self.heads} heads."
+            )
+        if self.loss_spaces < 0 or (self.loss_spaces and self.output_heads % self.loss_spaces):
+            raise UsageError(
+                f"LAFF: {self.output_heads} heads do not divide into loss_spaces "
+                f"{self.loss_spaces}."
+            )
+        if self.temperature <= 0 or self.centre_weight < 0:
+            raise UsageError(
+                f"LAFF: temperature {self.temperature} and centre_weight {self.centre_weight}; "
+                "expected above 0, and 0 or more."
             )
         if not self.video_features and not self.frame_features:
             raise UsageError("LAFF: no video feature is named; expected one at least.")
@@ -93,6 +116,11 @@ class LaffConfig:
                     f"LAFF: feature {name!r} without transform has {size} channels, expected "
                     f"common_dim / heads = {self.common_dim // self.heads}."
                 )
+
+    @property
+    def output_heads(self) -> int:
+        """Common spaces that come out: concatenation and MHSA have one."""
+        return 1 if self.fusion in ("concat", "mhsa") else self.heads
 
 
 class Transform(nn.Module):
@@ -151,9 +179,12 @@ class AttentionFusion(nn.Module):
 class Side(nn.Module):
     """Video or text side: named features -> h unit vectors and the weights of the features."""
 
-    def __init__(self, sizes: Mapping[str, int], config: LaffConfig) -> None:
+    def __init__(
+        self, sizes: Mapping[str, int], config: LaffConfig, input_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.names = tuple(sizes)
+        self.input_dropout = nn.Dropout(input_dropout)
         self.transforms = nn.ModuleDict()
         if config.fusion == "concat":
             self.transforms["concat"] = Transform(
@@ -176,12 +207,13 @@ class Side(nn.Module):
                 f"LAFF: features {missing} are missing; got {sorted(features)}, expected "
                 f"{list(self.names)}."
             )
+        read = {name: self.input_dropout(features[name]) for name in self.names}
         if "concat" in self.transforms:
-            joined = torch.cat([features[name] for name in self.names], dim=-1)
+            joined = torch.cat(list(read.values()), dim=-1)
             stacked = self.transforms["concat"](joined)[:, None]  # [B, 1, D]
         else:
             stacked = torch.stack(
-                [self.transforms[_key(name)](features[name]) for name in self.names], dim=1
+                [self.transforms[_key(name)](feature) for name, feature in read.items()], dim=1
             )  # [B, K, D]
         return self.fuse(stacked)
 
@@ -195,11 +227,16 @@ class LAFF(TokenLoss):
         self.frame_fusion = nn.ModuleDict(
             {_key(n): AttentionFusion(d, heads=1) for n, d in config.frame_features.items()}
         )
-        self.video_side = Side({**config.video_features, **config.frame_features}, config)
+        video_features = {**config.video_features, **config.frame_features}
+        self.video_side = Side(video_features, config, config.video_input_dropout)
         self.text_side = Side(config.text_features, config)
         if config.gru is not None:
             hidden = config.text_features[config.gru]
             self.gru = GRUText(config.gru_words, config.gru_embed_dim, hidden)
+        self.spaces = config.loss_spaces or config.output_heads
+        if config.loss != "triplet":  # the logs, as everywhere
+            start = torch.full((self.spaces,), -math.log(config.temperature))
+            self.logit_scale = nn.Parameter(start)
 
     # ---- the two sides, head by head
 
@@ -294,13 +331,31 @@ class LAFF(TokenLoss):
     def token_loss(
         self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Sum over heads and captions of the hardest-negative triplet loss, text to video."""
-        heads = [side.recall.unflatten(1, (self.config.heads, -1)) for side in (text, video)]
-        sims = torch.einsum("qhd,ghd->hqg", *heads)  # [H, Q, G], cosines
-        per_head = torch.stack(
-            [hardest_negative_triplet(s, self.config.margin, video_ids) for s in sims]
+        """The configured ranking loss, summed over spaces, and what pulls a clip to its centre.
+
+        As published: in each head the hardest-negative triplet loss, text to video, summed over
+        the batch.
+        """
+        config = self.config
+        sides = [
+            spaces_of(side.recall.unflatten(1, (config.output_heads, -1)), self.spaces)
+            for side in (text, video)
+        ]
+        scale = None if config.loss == "triplet" else self.logit_scale.exp()
+        losses = ranking_losses(
+            config.loss, *sides, margin=config.margin, logit_scale=scale, video_ids=video_ids
         )
-        return {"triplet_loss": per_head.sum(), "loss": per_head.sum()}
+        parts = {f"{config.loss}_loss": losses.sum()}
+        if config.centre_weight:
+            away = distance_to_centre(*sides, video_ids).sum()
+            parts["centre_loss"] = config.centre_weight * away
+        return {**parts, "loss": sum(parts.values())}
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keep the learned scale at 100 or less, as CLIP does; call after each step."""
+        if self.config.loss != "triplet":
+            self.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
 
 
 def fold(heads: Tensor) -> Tensor:
