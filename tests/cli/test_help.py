@@ -26,6 +26,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 # Examples that need a network, never end, or are shell text rather than one command.
 NOT_RUN = (
     "finecut serve",
+    "finecut watch",
     "finecut bundle pull",
     "finecut demo",
     "FINECUT_TOKEN=",

@@ -82,7 +82,7 @@ def index(
     from finecut.index.build import build_index
 
     directory = options.index_dir(index)
-    chosen = Bundle.load(bundle or _bundle_of(directory), threads=threads)
+    chosen = Bundle.load(bundle or bundle_of(directory), threads=threads)
     with Interrupt() as interrupt, _Progress() as progress:
         report = build_index(
             roots,
@@ -107,7 +107,7 @@ def index(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _bundle_of(directory: Path) -> str:
+def bundle_of(directory: Path) -> str:
     """What an index that is there was built with; the starter for a new one."""
     from finecut.bundle.place import STARTER
     from finecut.errors import IndexNotFound

@@ -22,8 +22,8 @@ from finecut.cli import (
     mcp,
     search,
     serve,
-    mcp,
     train,
+    watch,
 )
 from finecut.cli.show import EXIT_FAILED, EXIT_INTERRUPTED, os_error_text, out, say, say_error
 
@@ -59,6 +59,7 @@ def _options(
 
 for part in (
     index,
+    watch,
     search,
     cut,
     serve,

@@ -12,7 +12,7 @@ from finecut.index.meta import IndexMeta, Levels
 from finecut.index.plan import Stopped, make_plan
 from finecut.index.report import IndexEvent, IndexReport
 from finecut.index.run import Run
-from finecut.index.scan import absolute, scan
+from finecut.index.scan import Scan, absolute, scan
 from finecut.index.tables import plain_message
 from finecut.index.writer import IndexWriter, now
 from finecut.video.spec import DEFAULT_LIMITS, Limits
@@ -35,6 +35,7 @@ def build_index(
     workers: int | None = None,
     force: bool = False,
     limits: Limits = DEFAULT_LIMITS,
+    found: Scan | None = None,
     on_event: Callable[[IndexEvent], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> IndexReport:
@@ -54,6 +55,7 @@ def build_index(
         workers: decoding processes; by default one per core, at most 8.
         force: index again what is indexed already.
         limits: guards against hostile files.
+        found: what was found under the roots just now; None: look.
         on_event: called with progress, from this thread.
         should_stop: asked often; once True the run commits what is done and ends.
 
@@ -71,13 +73,14 @@ def build_index(
     cores = os.cpu_count() or 1
     # Runs of one thread side by side do more than one run on all cores, and share with decoders.
     run = Run(bundle.with_threads(1), limits, on_event, should_stop)
-    run.tell("scan")
-    found = scan(
-        roots,
-        exclude=exclude,
-        follow_symlinks=follow_symlinks,
-        on_folder=lambda folder, count: run.tell("scan", folder, message=f"{count} files"),
-    )
+    if found is None:
+        run.tell("scan")
+        found = scan(
+            roots,
+            exclude=exclude,
+            follow_symlinks=follow_symlinks,
+            on_folder=lambda folder, count: run.tell("scan", folder, message=f"{count} files"),
+        )
     meta = IndexMeta.of_bundle(bundle.manifest, bundle.ref, levels, now())
     directory = Path(absolute(index_dir))
     with IndexWriter(directory, meta) as writer:

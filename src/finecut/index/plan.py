@@ -61,8 +61,8 @@ def make_plan(
 ) -> Plan:
     """Recognise what is known, by stamps first and by content where those differ.
 
-    Paths outside the roots of ``found`` are left alone. A path below a folder that could not be
-    read is not taken for gone.
+    Paths outside the roots of ``found`` are left alone, and so are those it holds back. A path
+    below a folder that could not be read is not taken for gone.
 
     Args:
         found: the files that are there now.
@@ -165,7 +165,7 @@ def _gone(
     missing: dict[str, int] = {}
     for path in known:
         root = next((root for root in found.roots if under(path, root)), None)
-        if root is None or path in files:
+        if root is None or path in files or path in found.held:
             continue
         if any(under(path, folder) for folder, _ in found.unreadable):
             continue

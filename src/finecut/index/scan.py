@@ -42,6 +42,7 @@ class Scan:
     roots: list[str]  # absolute
     files: dict[str, PathStamp] = field(default_factory=dict)  # by absolute path, in order
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # folder, message
+    held: set[str] = field(default_factory=set)  # paths to leave as the index knows them
 
 
 def absolute(path: str | Path) -> str:
