@@ -88,3 +88,13 @@ def test_dual_softmax_leaves_twins_out() -> None:
     want = torch.logsumexp(torch.cat([others, revised_own[None]]), 0) - revised_own
     torch.testing.assert_close(twins[0][2], want)
     assert not torch.allclose(twins[0][2], without[0][2])
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+@torch.no_grad()
+def test_a_method_says_whether_it_reranks(name: str) -> None:
+    model, text = build(name), TINY_MODELS[name].text()
+    texts = model.encode_text(**text)
+    videos = model.encode_video(pixels=PIXELS, frame_mask=MASK)
+    fine, coarse = model.rerank(texts, videos).scores, texts.recall @ videos.recall.T
+    assert model.reranks == (not torch.allclose(fine, coarse, atol=1e-4))

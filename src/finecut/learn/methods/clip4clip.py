@@ -68,6 +68,7 @@ class CLIP4Clip(TokenLoss):
     def __init__(self, config: Clip4ClipConfig, clip: CLIP | None = None) -> None:
         super().__init__()
         self.config = config
+        self.reranks = config.head == "tightTransf"
         self.clip = clip or CLIP(config.clip)
         width, context = config.clip.text_width, config.clip.context_length
         joint = config.clip.embed_dim

@@ -128,6 +128,8 @@ class Levels(NamedTuple):
 class EERCF(TokenLoss):
     """The method; parameter names are those of the released code."""
 
+    reranks = True
+
     def __init__(self, config: EercfConfig, clip: CLIP | None = None) -> None:
         super().__init__()
         self.config = config

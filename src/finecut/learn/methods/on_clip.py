@@ -122,6 +122,8 @@ class TacoOnClipConfig:
 class TacoOnClip(TokenLoss):
     """See ``methods/protocol.py`` for what its four functions mean; CLIP is frozen."""
 
+    reranks = True
+
     def __init__(self, config: TacoOnClipConfig, clip: CLIP | None = None) -> None:
         super().__init__()
         self.config = config

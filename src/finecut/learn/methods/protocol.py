@@ -115,6 +115,10 @@ class TokenLoss(nn.Module):
     what it stores.
     """
 
+    # Whether ``rerank`` orders clips otherwise than recall: the method's own figures, and the best
+    # epoch of its training, are then those of the re-ranked column.
+    reranks: bool = False
+
     def training_tokens(self, batch: Batch) -> tuple[TextTokens, VideoTokens]:
         """All that the loss reads; every tensor's first axis is the pair."""
         video = self.encode_video(**batch.video)

@@ -70,6 +70,8 @@ class TacoConfig:
 class TACo(TokenLoss):
     """The method; see ``methods/protocol.py`` for what its four functions mean."""
 
+    reranks = True
+
     def __init__(self, config: TacoConfig) -> None:
         super().__init__()
         self.config = config

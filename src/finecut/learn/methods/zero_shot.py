@@ -50,6 +50,8 @@ class ZeroShot(TokenLoss):
         patches: keep patch tokens, if the backbone has them: they are most of an index's size.
     """
 
+    reranks = True
+
     def __init__(self, backbone: nn.Module, patches: bool = True) -> None:
         super().__init__()
         self.backbone = backbone
