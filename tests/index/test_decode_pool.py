@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from finecut.errors import FinecutError
-from finecut.index.decode_pool import DecodePool, Ended, Failed, Probed
+from finecut.index.decode_pool import DecodePool, Ended, Failed, Probed, Request
 from finecut.index.wire import BrokenMessage, receive, send
 from finecut.types import DecodedClip
 from finecut.video.decode import decode_clips
@@ -44,7 +44,7 @@ def messages(pool):
 
 
 def jobs_of(paths):
-    return [(number, str(path)) for number, path in enumerate(paths)]
+    return [(number, Request(str(path))) for number, path in enumerate(paths)]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -88,15 +88,15 @@ def test_a_file_that_does_not_open_fails_alone(paths, tmp_path):
 )
 def test_a_dead_or_silent_decoder_costs_its_file_and_is_replaced(paths, sign, reason):
     def jobs():
-        yield 0, str(paths[0])
+        yield 0, Request(str(paths[0]))
         (pid,) = children_of(os.getpid())  # asked for the next job, the first decoder is idle
         os.kill(pid, sign)
         if sign == signal.SIGKILL:
             time.sleep(0.2)  # dead before it is asked
         pool._stall_s = 1.0  # only now: starting a process takes its time on a busy machine
-        yield 1, str(paths[1])
+        yield 1, Request(str(paths[1]))
         pool._stall_s = 60.0
-        yield 2, str(paths[2])
+        yield 2, Request(str(paths[2]))
 
     with DecodePool(jobs(), SPEC, Limits(), workers=1, stall_s=60.0) as pool:
         found = messages(pool)
@@ -111,7 +111,7 @@ def test_a_dead_or_silent_decoder_costs_its_file_and_is_replaced(paths, sign, re
 
 def test_a_decoder_that_dies_at_work_costs_its_file(tmp_path):
     long = write_video(tmp_path / "long.mp4", ["red", "blue"] * 40, seed=9)
-    with DecodePool([(0, str(long)), (1, str(long))], SPEC, Limits(), workers=1) as pool:
+    with DecodePool(jobs_of([long, long]), SPEC, Limits(), workers=1) as pool:
         item = pool.get(20.0)
         assert item is not None and isinstance(item[1], Probed)
         (pid,) = children_of(os.getpid())
@@ -133,7 +133,7 @@ def test_a_long_stretch_without_a_clip_is_no_stall(corpus_folder):
     )
     assert process.stdin is not None and process.stdout is not None
     send(process.stdin, {"spec": asdict(SPEC), "limits": asdict(Limits())})
-    send(process.stdin, {"path": str(path)})
+    send(process.stdin, Request(str(path)).to_json())
     kinds = []
     while not kinds or kinds[-1] not in ("end", "failed"):
         kinds.append(receive(process.stdout)["kind"])

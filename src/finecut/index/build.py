@@ -14,6 +14,7 @@ from finecut.index.report import IndexEvent, IndexReport
 from finecut.index.run import Run
 from finecut.index.scan import Scan, absolute, scan
 from finecut.index.tables import plain_message
+from finecut.index.text_plan import TextPlan, TextSettings, state_of
 from finecut.index.writer import IndexWriter, now
 from finecut.video.spec import DEFAULT_LIMITS, Limits
 
@@ -35,6 +36,9 @@ def build_index(
     workers: int | None = None,
     force: bool = False,
     limits: Limits = DEFAULT_LIMITS,
+    channels: Sequence[str] | None = None,
+    ocr: bool | None = None,
+    speech: str | Path | None = None,
     found: Scan | None = None,
     on_event: Callable[[IndexEvent], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -55,6 +59,11 @@ def build_index(
         workers: decoding processes; by default one per core, at most 8.
         force: index again what is indexed already.
         limits: guards against hostile files.
+        channels: of text, to be in the index: said, shown, told, named. None for this and the next
+            two: as it was in the last run (at first said, told and named).
+        ocr: read what is on the screen, that is with or without the channel shown.
+        speech: folder of a Whisper model to transcribe videos with that have no subtitles; "" for
+            no transcribing.
         found: what was found under the roots just now; None: look.
         on_event: called with progress, from this thread.
         should_stop: asked often; once True the run commits what is done and ends.
@@ -84,6 +93,8 @@ def build_index(
     meta = IndexMeta.of_bundle(bundle.manifest, bundle.ref, levels, now())
     directory = Path(absolute(index_dir))
     with IndexWriter(directory, meta) as writer:
+        settings = TextSettings.parse(writer.head.text_channels, writer.head.speech_model)
+        settings = settings.changed(channels, ocr, speech).check()
         try:
             plan = make_plan(
                 found,
@@ -97,10 +108,13 @@ def build_index(
             run.report.stopped = True
             return run.report
         try:
+            writer.set_texts(settings.channels_text, settings.speech)
             run.apply(writer, plan, found.unreadable)
+            states = {name: state_of(text) for name, text in writer.text_states().items()}
+            texts = TextPlan(settings, found.roots, states, follow_symlinks=follow_symlinks)
             run.work(
                 writer,
-                plan.jobs,
+                run.plan_texts(writer, plan, found.files, texts),
                 workers or min(MOST_DECODERS, cores),
                 bundle.threads or min(MOST_ENCODERS, cores),
             )

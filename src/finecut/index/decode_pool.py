@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from finecut.errors import FinecutError, ShapeError
+from finecut.index.read_texts import ReadTexts, TextRequest, from_message
 from finecut.index.wire import BrokenMessage, receive, send
 from finecut.types import DecodedClip, VideoProbe
 
@@ -27,6 +28,19 @@ STALL_S = 120.0  # without a clip or an end from a decoder that is not being hel
 POLL_S = 0.1
 
 Job = TypeVar("Job")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be read of one file."""
+
+    path: str
+    clips: bool = True
+    texts: TextRequest | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        texts = self.texts.to_json() if self.texts else None
+        return {"path": self.path, "clips": self.clips, "texts": texts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +56,7 @@ class Ended:
 
     frames_lost: int
     duration_s: float
-    stages_s: tuple[float, float, float]  # seconds spent reading, decoding, resizing
+    stages_s: tuple[float, ...]  # seconds spent reading, decoding, resizing, and on texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +67,14 @@ class Failed:
     message: str
 
 
-Message = Probed | DecodedClip | Ended | Failed
+Message = Probed | DecodedClip | ReadTexts | Ended | Failed
 
 
 class DecodePool(Generic[Job]):
     """Decodes files in processes of one decoder thread each. Use as a context manager.
 
     Args:
-        jobs: (job, path) pairs, taken one by one as decoders fall idle.
+        jobs: each with what to read, taken one by one as decoders fall idle.
         spec: the frames to take.
         limits: guards against hostile files.
         workers: processes.
@@ -69,14 +83,14 @@ class DecodePool(Generic[Job]):
 
     def __init__(
         self,
-        jobs: Iterable[tuple[Job, str]],
+        jobs: Iterable[tuple[Job, Request]],
         spec: DecodeSpec,
         limits: Limits,
         *,
         workers: int,
         stall_s: float = STALL_S,
     ) -> None:
-        self._jobs: Iterator[tuple[Job, str]] = iter(jobs)
+        self._jobs: Iterator[tuple[Job, Request]] = iter(jobs)
         self._jobs_lock = threading.Lock()
         self._spec, self._limits = spec, limits
         self._stall_s = stall_s
@@ -102,7 +116,8 @@ class DecodePool(Generic[Job]):
     def get(self, timeout_s: float) -> tuple[Job, Message] | None:
         """The next message of any job, or None after ``timeout_s`` without one.
 
-        A job's messages come in order: ``Probed``, clips, then ``Ended`` or ``Failed``.
+        A job's messages come in order: ``Probed``, texts, clips, then ``Ended`` or ``Failed``.
+        Where reading texts ends the process, the clips come without texts.
 
         Raises:
             StopIteration: all jobs have ended.
@@ -127,7 +142,7 @@ class DecodePool(Generic[Job]):
 
     # -- for the workers' threads --------------------------------------------------------------
 
-    def _next_job(self) -> tuple[Job, str] | None:
+    def _next_job(self) -> tuple[Job, Request] | None:
         with self._jobs_lock:
             return None if self._stopping.is_set() else next(self._jobs, None)
 
@@ -174,21 +189,29 @@ class _Worker(threading.Thread):
             self._stalled = True
             self.kill()
 
-    def _decode(self, path: str) -> Iterator[Message]:
-        for last_try in (False, True):
+    def _decode(self, request: Request) -> Iterator[Message]:
+        path = request.path
+        n_silent = 0  # processes that died before their first word: perhaps of something else
+        probed = False
+        while True:
             self._stalled = False
             n_heard = 0
+            texts_due = request.texts if request.clips else None
             try:
                 process = self._running_process()
                 assert process.stdin is not None
-                send(process.stdin, {"path": path})
+                send(process.stdin, request.to_json())
                 while True:
                     plain = self._received(process)
                     n_heard += 1
                     if plain.get("kind") == "alive":
                         continue
                     message = _message(plain)
-                    yield message
+                    if isinstance(message, ReadTexts):
+                        texts_due = None
+                    if not (isinstance(message, Probed) and probed):
+                        yield message
+                    probed = True
                     if isinstance(message, (Ended, Failed)):
                         return
             except (BrokenMessage, BrokenPipeError) as error:
@@ -197,16 +220,21 @@ class _Worker(threading.Thread):
                 self._process = None
                 if self._pool._stopping.is_set():
                     return
+                reason, what = "decoder crashed", f"crashed ({code}: {error})"
                 if self._stalled:
-                    silent_s = f"{self._pool._stall_s:g} s"
-                    message = f"{path}: the decoder was silent for {silent_s} and was ended."
-                    yield Failed("timeout", message)
-                    return
-                if n_heard or last_try:
-                    message = f"{path}: the decoder crashed ({code}: {error})."
-                    yield Failed("decoder crashed", message)
-                    return
-                # Dead before its first word: perhaps of something else. One more try.
+                    reason = "timeout"
+                    what = f"was silent for {self._pool._stall_s:g} s and was ended"
+                elif not n_heard and not n_silent:
+                    n_silent += 1
+                    continue
+                if n_heard and texts_due is not None:
+                    # The video is worth more than its words: once more, without them.
+                    note = f"the process that read the words {what}"
+                    yield ReadTexts(notes=[note], unread=set(texts_due.parts))
+                    request = replace(request, texts=None)
+                    continue
+                yield Failed(reason, f"{path}: the decoder {what}.")
+                return
 
     def _running_process(self) -> subprocess.Popen[bytes]:
         """The process, started where there is none.
@@ -273,8 +301,10 @@ def _parsed(plain: dict[str, Any]) -> Message:
         return Probed(VideoProbe(**plain["probe"]))
     if kind == "end":
         stats = plain["stats"]
-        stages_s = (stats["read_s"], stats["decode_s"], stats["resize_s"])
+        stages_s = (stats["read_s"], stats["decode_s"], stats["resize_s"], plain["texts_s"])
         return Ended(stats["frames_lost"], stats["duration_s"], stages_s)
+    if kind == "texts":
+        return from_message(plain)
     if kind == "failed":
         return Failed(str(plain["reason"]), str(plain["message"]))
     raise BrokenMessage(f"a message of kind {kind!r:.40}")

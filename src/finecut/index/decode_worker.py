@@ -1,4 +1,4 @@
-"""The program of a decoding process: paths in on stdin, clips out on stdout.
+"""The program of a decoding process: requests in on stdin, clips and texts out on stdout.
 
 A process of its own, so that a file that crashes or stalls a decoder costs that file and nothing
 else; started with ``python -m``, so that the caller's main module is not run again.
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import VideoError
+from finecut.index.read_texts import TextRequest, read_texts, to_message
 from finecut.index.wire import BrokenMessage, receive, send
-from finecut.video.decode import ClipStream, decode_clips
+from finecut.video.decode import decode_clips
+from finecut.video.packets import DecodeStats
 from finecut.video.probe import probe
 from finecut.video.spec import DecodeSpec, Limits
 
@@ -28,13 +31,23 @@ if TYPE_CHECKING:
 BEAT_S = 5.0  # between signs of life where a long stretch of a video makes no clip
 
 
+class _Steps:
+    """Steps of some work, counted as packets of a video are."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+
+    def step(self) -> None:
+        self.packets += 1
+
+
 class _Answers:
     """What goes back, from the decoding thread and from the one that says it is alive."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self.at_work: ClipStream | None = None
+        self.at_work: DecodeStats | _Steps | None = None
         threading.Thread(target=self._beat, daemon=True).start()
 
     def send(
@@ -48,7 +61,7 @@ class _Answers:
         pause, before = threading.Event(), (None, 0)
         while not pause.wait(BEAT_S):
             at_work = self.at_work
-            now = (at_work, at_work.stats.packets if at_work else 0)
+            now = (at_work, at_work.packets if at_work else 0)
             if at_work is not None and now != before:
                 try:
                     self.send({"kind": "alive"})
@@ -69,7 +82,8 @@ def main() -> None:
         spec, limits = DecodeSpec(**setup["spec"]), Limits(**setup["limits"])
         answers.send({"kind": "ready"})
         while True:
-            _decode(str(receive(requests)["path"]), spec, limits, answers)
+            request = receive(requests)
+            _serve(str(request["path"]), request, spec, limits, answers)
     except (BrokenMessage, BrokenPipeError):
         pass
     # Closing a pipe nobody reads would raise again while Python shuts down.
@@ -77,22 +91,25 @@ def main() -> None:
     os._exit(0)
 
 
-def _decode(path: str, spec: DecodeSpec, limits: Limits, answers: _Answers) -> None:
+def _serve(
+    path: str, request: Mapping[str, Any], spec: DecodeSpec, limits: Limits, answers: _Answers
+) -> None:
+    """Answer one request: texts, clips or both, then an end; or that it failed."""
+    texts = TextRequest.from_json(request["texts"]) if request["texts"] else None
     try:
-        answers.send({"kind": "probe", "probe": asdict(probe(path, limits=limits))})
-        answers.at_work = stream = decode_clips(path, spec, limits=limits)
-        for clip in stream:
-            header = {
-                "kind": "clip",
-                "number": clip.number,
-                "start_s": clip.start_s,
-                "end_s": clip.end_s,
-                "strip_width": clip.strip_width,
-                "strip_height": clip.strip_height,
-            }
-            strip = np.frombuffer(clip.strip, np.uint8)
-            answers.send(header, {"frames": clip.frames, "times": clip.times, "strip": strip})
-        answers.send({"kind": "end", "stats": asdict(stream.stats)})
+        if request["clips"]:
+            answers.send({"kind": "probe", "probe": asdict(probe(path, limits=limits))})
+        started = time.perf_counter()
+        if texts is not None:
+            # Before the clips: should it crash, nothing has been sent that would come twice.
+            answers.at_work = steps = _Steps()
+            answers.send(*to_message(read_texts(path, texts, alive=steps.step)))
+            answers.at_work = None
+        texts_s = time.perf_counter() - started
+        stats = DecodeStats()
+        if request["clips"]:
+            stats = _decode(path, spec, limits, answers)
+        answers.send({"kind": "end", "stats": asdict(stats), "texts_s": texts_s})
     except (BrokenPipeError, BrokenMessage):
         raise
     except VideoError as error:
@@ -105,6 +122,23 @@ def _decode(path: str, spec: DecodeSpec, limits: Limits, answers: _Answers) -> N
         answers.send({"kind": "failed", "reason": "unreadable", "message": message})
     finally:
         answers.at_work = None
+
+
+def _decode(path: str, spec: DecodeSpec, limits: Limits, answers: _Answers) -> DecodeStats:
+    stream = decode_clips(path, spec, limits=limits)
+    answers.at_work = stream.stats
+    for clip in stream:
+        header = {
+            "kind": "clip",
+            "number": clip.number,
+            "start_s": clip.start_s,
+            "end_s": clip.end_s,
+            "strip_width": clip.strip_width,
+            "strip_height": clip.strip_height,
+        }
+        strip = np.frombuffer(clip.strip, np.uint8)
+        answers.send(header, {"frames": clip.frames, "times": clip.times, "strip": strip})
+    return stream.stats
 
 
 if __name__ == "__main__":

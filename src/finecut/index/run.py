@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from finecut.index.content import path_id
-from finecut.index.decode_pool import DecodePool, Ended, Failed, Message, Probed
+from finecut.index.decode_pool import DecodePool, Ended, Failed, Message, Probed, Request
 from finecut.index.encode import Encoded, Encoder, arrays_of
 from finecut.index.plan import Job, Plan, reason_of
-from finecut.index.read_texts import named_rows, sidecar_rows
+from finecut.index.read_texts import ReadTexts
 from finecut.index.report import EventKind, Failure, IndexEvent, IndexReport
 from finecut.index.rows import PathStamp, VideoRow, failed_row
-from finecut.index.sidecars import Sidecars
 from finecut.index.store import Index
 from finecut.index.tables import EncodedClip
+from finecut.index.text_plan import TextJob, TextPlan
 from finecut.index.texts import VideoTexts
 from finecut.index.writer import IndexWriter, now
 from finecut.types import DecodedClip, VideoProbe
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 COMMIT_S = 2.0  # between commits: many small ones would scatter the tables
 COMMIT_VIDEOS = 64  # but at the latest after so many
+COMMIT_TEXTS = 1000  # videos whose texts are renewed without reading
 PENDING_BYTES = 64 << 20  # of tokens held back for the next commit
 ENCODE_WAIT_S = 0.3  # how long clips wait for company before they are encoded
 TIDY_COMMITS = 200  # in a long run, join small files so often
 WAIT_S = 0.1  # for a decoder's next word, before looking after the rest
-DECODE_STAGES = ("read", "decode", "resize")  # measured in the decoding processes
+DECODE_STAGES = ("read", "decode", "resize", "texts")  # measured in the decoding processes
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +43,9 @@ class _Video:
     """A file on its way."""
 
     job: Job
+    text_job: TextJob
+    known: VideoRow | None = None  # indexed already: only its texts are read
+    texts: ReadTexts | None = None
     probe: VideoProbe | None = None
     ended: Ended | None = None
     failed: bool = False
@@ -76,8 +80,8 @@ class Run:
         self.encoded: list[EncodedClip] = []
         self.encoded_bytes = 0
         self.finished: list[_Video] = []
-        self.sidecars = Sidecars()
         self.failed: list[tuple[_Video, VideoRow]] = []
+        self.text_plan: TextPlan
         self.last_commit = time.monotonic()
         self.commits = 0
         self.stages: dict[str, float] = dict.fromkeys(
@@ -136,19 +140,54 @@ class Run:
             )
         writer.commit(videos=rows, removed=plan.removed)
         report.n_written += len(rows) + len(plan.removed)
-        self.total_files = len(plan.jobs)
-        self.total_bytes = sum(job.stamps[0].size_bytes for job in plan.jobs)
-        self.tell("plan")
 
-    def work(self, writer: IndexWriter, jobs: Sequence[Job], decoders: int, encoders: int) -> None:
+    def plan_texts(
+        self, writer: IndexWriter, plan: Plan, found: Mapping[str, PathStamp], texts: TextPlan
+    ) -> list[_Video]:
+        """What there is to read: the videos to decode, then those of which only the texts changed.
+
+        Texts that need no reading (names after a move, channels given up) are committed here.
+        """
+        videos = [
+            _Video(job, texts.of_new(job.video_id, [stamp.path for stamp in job.stamps]))
+            for job in plan.jobs
+        ]
+        decoded = {job.video_id for job in plan.jobs}
+        at_once = []
+        for row in writer.videos.values():
+            here = [stamp for stamp in row.stamps if stamp.path in found]
+            if row.status != "done" or row.video_id in decoded or not here:
+                continue
+            text_job = texts.of_known(row.video_id, row.paths)
+            if text_job is None:
+                continue
+            if text_job.request is None:
+                at_once.append(texts.texts(text_job, None, row.duration_s))
+            else:
+                videos.append(_Video(Job(row.video_id, here, False), text_job, known=row))
+        for start in range(0, len(at_once), COMMIT_TEXTS):
+            writer.commit(texts=at_once[start : start + COMMIT_TEXTS])
+        self.text_plan = texts
+        self.report.n_texts += len(at_once)
+        self.total_files = len(videos)
+        self.total_bytes = sum(_bytes(video) for video in videos)
+        self.tell("plan")
+        return videos
+
+    def work(
+        self, writer: IndexWriter, videos: Sequence[_Video], decoders: int, encoders: int
+    ) -> None:
         """Decode, encode and commit, until all is done or a stop is asked for."""
-        if not jobs:
+        if not videos:
             return
         spec = DecodeSpec.from_manifest(self.bundle.manifest)
-        queue = ((video, video.job.path) for video in map(_Video, jobs))
+        queue = (
+            (video, Request(video.job.path, video.known is None, video.text_job.request))
+            for video in videos
+        )
         interrupt: KeyboardInterrupt | None = None
         with Encoder[_Video](self.bundle, encoders) as encoder:
-            with DecodePool(queue, spec, self.limits, workers=min(decoders, len(jobs))) as pool:
+            with DecodePool(queue, spec, self.limits, workers=min(decoders, len(videos))) as pool:
                 try:
                     for video, message in self._messages(pool):
                         if video is not None and message is not None:
@@ -206,7 +245,11 @@ class Run:
                 self.stages[stage] += seconds
         if video.failed:
             return
-        if isinstance(message, Probed):
+        if isinstance(message, ReadTexts):
+            video.texts = message
+            self.report.screen_frames += message.frames_seen
+            self.report.screen_read += message.frames_read
+        elif isinstance(message, Probed):
             video.probe = message.probe
             self.tell("start", video.job.path)
         elif isinstance(message, DecodedClip):
@@ -272,7 +315,9 @@ class Run:
         if video.failed or video.ended is None or video.n_waiting:
             return
         path = video.job.path
-        if not video.n_clips:
+        if video.known is not None:
+            self.finished.append(video)
+        elif not video.n_clips:
             self._fail(video, "empty", f"{path}: no frame could be taken from it.")
         elif not _untouched(video.job.stamps[0]):
             message = f"{path} changed while it was read: still being written? Run again later."
@@ -283,6 +328,10 @@ class Run:
     def _fail(self, video: _Video, reason: str, message: str) -> None:
         video.failed = True
         job = video.job
+        if video.known is not None:  # it stays as it is; its texts are tried again next time
+            self.report.text_notes.append(Failure(job.path, reason, message))
+            self._count(video)
+            return
         self.encoded = [item for item in self.encoded if item.video_id != job.video_id]
         row = failed_row(
             job.video_id,
@@ -310,15 +359,22 @@ class Run:
         finished, failed, encoded = self.finished, self.failed, self.encoded
         if not (finished or failed or encoded):
             return
-        rows = [_done_row(video, writer.build) for video in finished]
+        rows = [_done_row(video, writer.build) for video in finished if video.known is None]
         rows += [row for _, row in failed]
-        texts = [self._texts(video) for video in finished]
-        writer.commit(encoded, rows, texts=texts)
+        writer.commit(encoded, rows, texts=[self._texts(video) for video in finished])
         self.finished, self.failed, self.encoded, self.encoded_bytes = [], [], [], 0
         self.stages["write"] += time.monotonic() - started
         report = self.report
         report.n_written += len(rows)
         for video in finished:
+            if video.texts is not None:
+                path = video.job.path
+                report.text_notes += [Failure(path, "texts", note) for note in video.texts.notes]
+            if video.known is not None:
+                report.n_texts += 1
+                self._count(video)
+                self.tell("texts", video.job.path)
+                continue
             report.n_changed += video.job.changed
             report.n_new += not video.job.changed
             self._count(video)
@@ -333,16 +389,19 @@ class Run:
             writer.compact()
 
     def _texts(self, video: _Video) -> VideoTexts:
-        path = video.job.path
-        duration_s = video.ended.duration_s if video.ended else 0.0
-        rows = named_rows(path, duration_s)
-        for sidecar in self.sidecars.of(path):
-            rows += sidecar_rows(sidecar, duration_s)
-        return VideoTexts(video.job.video_id, rows, "{}")
+        if video.known is not None:
+            duration_s = video.known.duration_s
+        else:
+            duration_s = _done_row(video, self.build).duration_s
+        return self.text_plan.texts(video.text_job, video.texts, duration_s)
 
     def _count(self, video: _Video) -> None:
         self.done_files += 1
-        self.done_bytes += video.job.stamps[0].size_bytes
+        self.done_bytes += _bytes(video)
+
+
+def _bytes(video: _Video) -> int:
+    return video.job.stamps[0].size_bytes
 
 
 def _untouched(stamp: PathStamp) -> bool:

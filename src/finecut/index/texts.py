@@ -20,7 +20,17 @@ CHANNELS = ("said", "shown", "told", "named")
 """said: subtitles, transcripts, speech. shown: on screen. told: chapters, titles, comments.
 named: names of files and folders."""
 
-STATE = "state"  # channel of the row that says what a video's texts were made from
+PARTS = {
+    "names": "named",
+    "sidecars": "said",
+    "streams": "said",
+    "speech": "said",
+    "container": "told",
+    "screen": "shown",
+}
+"""What a video's texts are made from, and the channel of each."""
+
+STATE = "state"  # part and channel of the row that says what a video's texts were made from
 LONGEST_TEXT = 20_000  # characters of one row
 
 
@@ -28,6 +38,7 @@ LONGEST_TEXT = 20_000  # characters of one row
 class TextRow:
     """A text of one video, as it is stored."""
 
+    part: str  # of what a video's texts are made from, renewed as a whole: one of ``PARTS``
     channel: str
     start_s: float
     end_s: float
@@ -39,11 +50,12 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class VideoTexts:
-    """All texts of one video, and what they were made from (plain JSON text)."""
+    """Texts of one video that take the place of those of the same parts."""
 
     video_id: str
     rows: Sequence[TextRow]
-    state: str
+    parts: frozenset[str]  # whose texts these are; of others nothing changes
+    state: str  # JSON: what the texts of all parts were made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,7 @@ def texts_schema() -> pa.Schema:
         [
             ("video_id", pa.string()),
             ("build", pa.int64()),
+            ("part", pa.string()),
             ("channel", pa.string()),
             ("start_s", pa.float64()),
             ("end_s", pa.float64()),
@@ -89,6 +102,7 @@ def texts_to_arrow(videos: Sequence[VideoTexts], build: int) -> pa.Table:
         values = (
             video_id,
             build,
+            row.part,
             row.channel,
             row.start_s,
             row.end_s,
@@ -105,9 +119,7 @@ def texts_to_arrow(videos: Sequence[VideoTexts], build: int) -> pa.Table:
             terms = row_terms(f"{row.text[:LONGEST_TEXT]} {row.also}")
             if terms:
                 add(video.video_id, row, terms)
-        columns_state = TextRow(STATE, 0.0, 0.0, "", "")
-        add(video.video_id, columns_state, "")
-        columns["text"][-1] = video.state
+        add(video.video_id, TextRow(STATE, STATE, 0.0, 0.0, video.state, ""), "")
     return pa.table(columns, schema=texts_schema())
 
 

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +50,7 @@ from finecut.index.tables import (
     videos_from_arrow,
     videos_to_arrow,
 )
-from finecut.index.texts import VideoTexts, texts_to_arrow
+from finecut.index.texts import STATE, VideoTexts, texts_schema, texts_to_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,8 +143,9 @@ class IndexWriter:
             self._check_same(self._wanted)
         lance = load_lance()
         self.head = read_head(self.directory)
-        if not self.head.texts:  # made before there were texts, or by a finecut without them
+        if not self._has_texts():
             self._make_table(TEXTS, self.meta)
+            self.head = replace(self.head, texts=0)
         for table in TABLES:
             try:
                 self._tables[table] = lance.dataset(table_path(self.directory, table))
@@ -187,6 +189,16 @@ class IndexWriter:
         shutil.rmtree(path, ignore_errors=True)
         empty = schema_of(table, meta).empty_table()
         return load_lance().write_dataset(empty, path).version
+
+    def _has_texts(self) -> bool:
+        """Whether the table is there and to be trusted; texts can always be read again."""
+        if not self.head.texts:  # made before there were texts, or by a finecut without them
+            return False
+        try:
+            table = load_lance().dataset(table_path(self.directory, TEXTS), version=self.head.texts)
+            return bool(table.schema == texts_schema())
+        except (OSError, ValueError):
+            return False
 
     def _restore_texts(self) -> None:
         """Go back to the texts of the last commit: those of a commit that was cut off may be half,
@@ -275,10 +287,29 @@ class IndexWriter:
         else:
             self._append(VIDEOS, put)
 
+    def set_texts(self, text_channels: str, speech_model: str) -> None:
+        """Which texts this index has from now on."""
+        if (text_channels, speech_model) != (self.head.text_channels, self.head.speech_model):
+            self.head = replace(self.head, text_channels=text_channels, speech_model=speech_model)
+            self._write_head()
+
+    def text_states(self) -> dict[str, str]:
+        """What the texts of each video were made from, as it was stored."""
+        table = self._tables[TEXTS].to_table(
+            columns=["video_id", "text"], filter=f"part = '{STATE}'"
+        )
+        return dict(zip(table["video_id"].to_pylist(), table["text"].to_pylist(), strict=True))
+
     def _put_texts(self, videos: Sequence[VideoTexts]) -> None:
-        """Texts in place of those their videos have. Half of it is never seen: readers and the next
+        """Texts in place of those of the same parts. Half of it is never seen: readers and the next
         writer go by the version in ``head.json``."""
-        self._delete(TEXTS, [video.video_id for video in videos])
+        by_parts: dict[frozenset[str], list[str]] = {}
+        for video in videos:
+            by_parts.setdefault(video.parts | {STATE}, []).append(video.video_id)
+        if self._tables[TEXTS].count_rows():
+            for parts, video_ids in by_parts.items():
+                names = ", ".join(f"'{part}'" for part in sorted(parts))
+                self._delete(TEXTS, video_ids, f" AND part IN ({names})")
         self._append(TEXTS, texts_to_arrow(videos, self.build))
 
     def _delete(self, table: str, video_ids: Sequence[str], more: str = "") -> None:
@@ -354,6 +385,8 @@ class IndexWriter:
         self.head = Head(
             number=self.head.number + 1,
             **versions,
+            text_channels=self.head.text_channels,
+            speech_model=self.head.speech_model,
             next_clip_id=self.next_clip_id
             if hasattr(self, "next_clip_id")
             else self.head.next_clip_id,

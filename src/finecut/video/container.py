@@ -34,15 +34,11 @@ _WHOLE_IMAGES = {"png", "bmp", "tiff", "webp"}
 
 
 @contextmanager
-def open_video(
-    path: str | Path, limits: Limits = DEFAULT_LIMITS
-) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its best video stream, with one decoder thread, closed at the end.
+def open_container(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputContainer]:
+    """A local file's container, whatever it holds, closed at the end.
 
     Raises:
-        VideoError: ``reason`` is "missing", "not a file", "no permission", "empty", "unreadable",
-            "no video stream" or "unknown codec".
-        LimitError: the frames are larger than the limits allow.
+        VideoError: ``reason`` is "missing", "not a file", "no permission", "empty" or "unreadable".
     """
     path = os.fspath(path)
     _check_file(path)
@@ -65,8 +61,25 @@ def open_video(
             reason="unreadable",
         ) from error
     try:
-        stream = _best_stream(container, path)
-        _check_size(stream, path, limits)
+        yield container
+    finally:
+        container.close()
+
+
+@contextmanager
+def open_video(
+    path: str | Path, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its best video stream, with one decoder thread, closed at the end.
+
+    Raises:
+        VideoError: as `open_container`; ``reason`` may also be "no video stream", "unknown codec"
+            or "no picture".
+        LimitError: the frames are larger than the limits allow.
+    """
+    with open_container(path, limits) as container:
+        stream = _best_stream(container, os.fspath(path))
+        _check_size(stream, os.fspath(path), limits)
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
@@ -75,8 +88,6 @@ def open_video(
         context.thread_count = 1
         context.options = {"max_pixels": str(limits.max_pixels)}
         yield container, stream
-    finally:
-        container.close()
 
 
 def tick(stream: Stream) -> Fraction:
