@@ -45,6 +45,7 @@ _BUILT_IN = {
     "camoe": ("camoe", "CAMoE", "CamoeConfig"),
     "laff-clip": ("on_clip", "LaffOnClip", "LaffOnClipConfig"),
     "taco-clip": ("on_clip", "TacoOnClip", "TacoOnClipConfig"),
+    "laff-starter": ("laff_starter", "LaffStarter", "LaffStarterConfig"),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finecut.errors import UsageError
+from finecut.learn.checkpoint import method_spec
 from finecut.learn.data.benchmark import Benchmark
 from finecut.learn.data.folder import Folder
 from finecut.learn.data.pairs import PairData
@@ -85,7 +86,9 @@ def open_split(
             f"{folder.root}: not one of the {benchmark.n_videos} videos of the split "
             f"{benchmark.split!r} is there and can be read; `finecut data check` says more."
         )
-    return VideoPairs(benchmark, footage, text, data.sampling, needs)
+    kind = method_spec(recipe.method).model
+    tower = kind.frozen_tower() if hasattr(kind, "frozen_tower") else None
+    return VideoPairs(benchmark, footage, text, data.sampling, needs, tower)
 
 
 def find_benchmark(recipe: Recipe, split: str, folder: Folder, *, whole: bool = False) -> Benchmark:

@@ -94,6 +94,10 @@ def text_inputs_for(
             )
         known = {} if vocabulary is None else {"vocabulary": vocabulary}
         return kind.learn(config, training_sentences, **known)
+    if method == "laff-starter":
+        from finecut.learn.inputs.starter import StarterTextInputs
+
+        return StarterTextInputs()
     if not hasattr(config, "clip"):
         raise UsageError(f"How sentences become inputs of {method} is not known.")
     return ClipTextInputs(config.clip.vocab_size, config.max_words)

@@ -30,6 +30,8 @@ def frame_needs(method: str, config: Any) -> FrameNeeds:
         UsageError: the method does not take pixels.
     """
     clip = getattr(config, "clip", None)
+    if clip is None and hasattr(config, "frame_size"):
+        return FrameNeeds(config.frame_size, config.max_frames)
     if clip is None:
         raise UsageError(
             f'{method} takes ready-made features, not pixels: use kind = "features", or the '
