@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
+from finecut.learn.checkpoint import load_checkpoint, method_name
 from finecut.learn.recipe import load_recipe
+from finecut.learn.training.loop import train
+from server.serving import color_video
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 # What a file says of itself, or where the data lie, needs no source.
@@ -51,3 +56,49 @@ def test_every_number_says_where_it_is_from(path: Path):
             if not set(re.findall(r"\[\w+\]", comment)) & marks:
                 bare.append(line)
     assert not bare, bare
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six training, three validation and three test videos with two sentences each."""
+    root = tmp_path_factory.mktemp("colours")
+    names = ["red", "green", "blue", "yellow", "white", "black"]
+    lines = []
+    for split, count in (("train", 6), ("val", 3), ("test", 3)):
+        for number in range(count):
+            first, then = names[number], names[(number + 2) % 6]
+            color_video(root / f"{split}{number}.mp4", first, then, seconds=1.0)
+            captions = [f"a {first} screen, then a {then} one", f"{first} and {then}"]
+            lines.append({"video": f"{split}{number}.mp4", "captions": captions, "split": split})
+    text = "\n".join(json.dumps(line) for line in lines)
+    (root / "captions.jsonl").write_text(text, encoding="utf-8")
+    return root
+
+
+TINY = [
+    "start.weights=tiny",
+    "data.format=jsonl",
+    "data.train=captions:train",
+    "data.validation=captions:val",
+    "data.test=captions:test",
+    "data.sampling.max_frames=4",
+    "model.max_words=16",  # the tiny CLIP has 32 positions
+    "train.epochs=1",
+    "train.precision=fp32",  # half precision has its own tests, and is slow without a GPU
+    "train.workers=0",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path",
+    [p for p in RECIPES if "clip:$CLIP_WEIGHTS" in p.read_text()],
+    ids=lambda path: path.stem,
+)
+def test_a_recipe_trains_on_videos_with_a_tiny_clip(path: Path, colours: Path, tmp_path: Path):
+    recipe = load_recipe(path, TINY)
+    report = train(recipe, tmp_path / "run", root=colours)
+    assert report.epochs == 1 and not report.skipped
+    assert math.isfinite(report.loss)
+    model = load_checkpoint(tmp_path / "run")
+    assert method_name(model) == recipe.method
