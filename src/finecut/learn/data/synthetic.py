@@ -37,6 +37,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 PAIR_SHARES = (0.7, 0.1, 0.2)  # of all pairs of things, by split [choice]
+PATIENCE = 1000  # draws in a row without a new sentence: there is none, or hardly one
 PAIR_SEED = 20261122  # which pair is in which split never depends on a caller's seed
 GROUP_OF_RIVALS = 4  # clips of a group of `small` or `brief`
 SMALL_DISTRACTORS = 3  # small things that the caption does not name
@@ -129,7 +130,7 @@ def make_scenes(
             split != "train" and names & seen
         ):
             misses += 1
-            if misses > 200 + 20 * clips:
+            if misses > PATIENCE:
                 raise UsageError(
                     f"{task} {split}: after {len(scenes)} clips no new sentence was found, asked "
                     f"were {clips}; ask for fewer."
@@ -139,6 +140,7 @@ def make_scenes(
             if not scenes:
                 raise UsageError(f"{task}: clips come in groups of {len(group)}, got {clips}.")
             break
+        misses = 0
         seen |= names
         scenes += group
     return scenes
