@@ -33,6 +33,7 @@ NOT_RUN = (
     "finecut export",
     "finecut evaluate runs/",  # tests/cli/test_evaluate.py has a run
     "finecut data cache",  # tests/cli/test_data.py
+    "finecut train",  # tests/cli/test_train.py
 )
 
 

@@ -120,6 +120,11 @@ class _Run:
         for data in (self.training, self.validation):
             if isinstance(data, ChecksModel):
                 data.check_model(self.model)
+            if data.missing:
+                notes.append(
+                    f"{data.name} {data.split}: {len(data.missing)} videos are not there or cannot "
+                    f"be read ({', '.join(data.missing[:3])}{', ...' if data.missing[3:] else ''})"
+                )
 
         self.order = Order(self.training, config, recipe.seed)
         self.reader = Reader(self.training, self.order, ranks.rank, ranks.size)
