@@ -22,7 +22,7 @@ Reencode = Literal["auto", "always", "never"]
 
 # A copy may begin this much before the asked start, at a key frame; further off it is encoded.
 COPY_EARLY_S = 0.5
-_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts")
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ def _check_request(source: str, start_s: float, end_s: float, target: Path, reen
         )
     if reencode not in ("auto", "always", "never"):
         raise UsageError(f"`reencode` must be auto, always or never, got {reencode!r}.")
-    if target.suffix.lower() not in _SUFFIXES:
+    if target.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"{target}: the name must end in one of {', '.join(_SUFFIXES)}, "
+            f"{target}: the name must end in one of {', '.join(SUFFIXES)}, "
             "which tells the kind of file to write."
         )
     if os.path.lexists(target):
