@@ -1,11 +1,13 @@
 // Calls to the server. The token, where one is asked for, lives in this tab's sessionStorage.
 
+import { t } from "./text.js";
+
 const TOKEN = "finecut-token";
 
 /** What the server said no with: a problem document. */
 export class ApiError extends Error {
   constructor(status, problem) {
-    super(problem.detail ?? `The server answered ${status}.`);
+    super(problem.detail ?? t("The server answered {status}.", { status }));
     this.status = status;
     this.kind = (problem.type ?? "").split(":").at(-1);
   }
@@ -36,7 +38,7 @@ async function send(path, options = {}) {
     response = await fetch(path, { ...options, headers, credentials: "same-origin" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { detail: "The server does not answer. Is `finecut serve` still running?" });
+    throw new ApiError(0, { detail: t("The server does not answer. Is `finecut serve` still running?") });
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));

@@ -11,6 +11,7 @@ import { Player } from "./player.js";
 import { momentKey, shelf, showNotice, showResults, showSkeletons } from "./results.js";
 import * as route from "./route.js";
 import { SearchBox } from "./searchbox.js";
+import { t, translatePage } from "./text.js";
 
 const FIRST_K = 24;
 const RENEW_MS = 3_600_000;
@@ -63,7 +64,7 @@ async function render(again = false) {
   box.show(ask, source);
   const asking = route.isAsking(ask);
   document.body.dataset.view = asking ? "results" : "home";
-  document.title = ask.q ? `${ask.q} · finecut` : asking ? "Similar · finecut" : "finecut";
+  document.title = ask.q ? `${ask.q} · finecut` : asking ? `${t("Similar")} · finecut` : "finecut";
   if (!asking) {
     running?.abort();
     [shown, answer] = [null, null];
@@ -113,20 +114,22 @@ function filtersForServer(ask) {
 function showAnswer() {
   const ask = shown;
   if (!answer.results.length) {
-    status.textContent = "No results.";
+    status.textContent = t("No results.");
     const filtered = Object.keys(ask.filters).length > 0;
     if (filtered) {
       showNotice({
-        title: "No video passes the filters",
-        text: "Nothing was searched. Take a filter away and try again.",
-        actions: [el("button", { type: "button", className: "primary", onclick: () => askFor({ ...ask, filters: {} }) }, "Clear the filters")],
+        title: t("No video passes the filters"),
+        text: t("Nothing was searched. Take a filter away and try again."),
+        actions: [el("button", { type: "button", className: "primary", onclick: () => askFor({ ...ask, filters: {} }) }, t("Clear the filters"))],
       });
     } else showEmpty();
     return;
   }
   const videos = new Set(answer.results.map((result) => result.video_id)).size;
-  status.textContent = `${count(answer.results.length, answer.good_match ? "moment" : "guess", answer.good_match ? "moments" : "guesses")} ` +
-    `in ${count(videos, "video")}, from ${count(answer.gallery, "clip")} in ${Math.max(1, Math.round(answer.elapsed_ms))} ms`;
+  status.textContent = t("{found} in {videos}, from {clips} in {ms} ms", {
+    found: answer.good_match ? count(answer.results.length, "moment") : count(answer.results.length, "guess", "guesses"),
+    videos: count(videos, "video"), clips: count(answer.gallery, "clip"), ms: Math.max(1, Math.round(answer.elapsed_ms)),
+  });
   showResults(answer, filtersForServer(ask), (result, list) => play(result, list), {
     like, k, maxK: info?.max_k ?? FIRST_K,
     more: () => {
@@ -144,20 +147,20 @@ function showError(error) {
   }
   showNotice({
     bad: true,
-    title: error.status === 0 ? "No answer" : error.status === 422 ? "That cannot be searched for" : "The search failed",
+    title: error.status === 0 ? t("No answer") : error.status === 422 ? t("That cannot be searched for") : t("The search failed"),
     text: error.message,
-    actions: [el("button", { type: "button", className: "primary", onclick: () => render(true) }, "Try again")],
+    actions: [el("button", { type: "button", className: "primary", onclick: () => render(true) }, t("Try again"))],
   });
 }
 
 function showEmpty() {
   status.textContent = "";
   showNotice({
-    title: "Nothing is indexed yet",
-    text: "Point finecut at a folder of videos. This page finds them as soon as they are indexed.",
+    title: t("Nothing is indexed yet"),
+    text: t("Point finecut at a folder of videos. This page finds them as soon as they are indexed."),
     command: "finecut index ~/Videos",
-    actions: [el("button", { type: "button", className: "plain", onclick: () => library.open() }, "Library"),
-      el("button", { type: "button", className: "primary", onclick: () => render(true) }, "Look again")],
+    actions: [el("button", { type: "button", className: "plain", onclick: () => library.open() }, t("Library")),
+      el("button", { type: "button", className: "primary", onclick: () => render(true) }, t("Look again"))],
   });
 }
 
@@ -242,6 +245,7 @@ async function refreshed() {
 // -- start ---------------------------------------------------------------------------------------
 
 async function start() {
+  translatePage();
   api.takeTokenFromAddress();
   api.onTokenNeeded(askForToken);
   installKeys({ box });

@@ -2,21 +2,22 @@
 
 import { el } from "./dom.js";
 import { bytes, codecName, pixels, span } from "./format.js";
+import { t } from "./text.js";
 
 const scores = ({ recall_score: recall, rerank_score: rerank }) =>
-  `recall ${recall.toFixed(3)}${rerank === null ? "" : `, re-rank ${rerank.toFixed(3)}`}`;
+  t("recall {score}", { score: recall.toFixed(3) }) + (rerank === null ? "" : t(", re-rank {score}", { score: rerank.toFixed(3) }));
 
 /** Terms and their values for a list; `result` is the moment that is shown. */
 export function factsOf(video, result) {
   const rows = [
-    ["Length", span(video.duration_s)],
-    ["Picture", [pixels(video), video.fps ? `${Number(video.fps.toFixed(2))} fps` : ""].filter(Boolean).join(", ")],
-    ["Coding", `${codecName(video.codec)} in ${video.container.split(",")[0]}`],
-    ["Size", bytes(video.size_bytes)],
-    ["Date", new Date(1000 * (video.recorded_at ?? video.modified_at)).toLocaleDateString()],
+    [t("Length"), span(video.duration_s)],
+    [t("Picture"), [pixels(video), video.fps ? `${Number(video.fps.toFixed(2))} fps` : ""].filter(Boolean).join(", ")],
+    [t("Coding"), t("{codec} in {container}", { codec: codecName(video.codec), container: video.container.split(",")[0] })],
+    [t("Size"), bytes(video.size_bytes)],
+    [t("Date"), new Date(1000 * (video.recorded_at ?? video.modified_at)).toLocaleDateString()],
   ];
-  if (video.lost_frames) rows.push(["Damage", `${video.lost_frames} frames could not be decoded`]);
-  if (result.match) rows.push(["Scores", scores(result)]);
+  if (video.lost_frames) rows.push([t("Damage"), t("{n} frames could not be decoded", { n: video.lost_frames })]);
+  if (result.match) rows.push([t("Scores"), scores(result)]);
   return rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
 }
 

@@ -1,5 +1,7 @@
 // Numbers as people read them.
 
+import { number, t } from "./text.js";
+
 /** 75.4 -> "1:15.4"; 3675 -> "1:01:15". Tenths where `tenths` is set. */
 export function clock(seconds, tenths = false) {
   const scale = tenths ? 10 : 1;
@@ -14,10 +16,10 @@ export function clock(seconds, tenths = false) {
 /** "12 min", "1 h 05 min", "40 s". */
 export function span(seconds) {
   const s = Math.round(seconds);
-  if (s < 60) return `${s} s`;
+  if (s < 60) return t("{n} s", { n: s });
   const m = Math.round(s / 60);
-  if (m < 60) return `${m} min`;
-  return `${Math.floor(m / 60)} h ${String(m % 60).padStart(2, "0")} min`;
+  if (m < 60) return t("{n} min", { n: m });
+  return t("{h} h {min} min", { h: Math.floor(m / 60), min: String(m % 60).padStart(2, "0") });
 }
 
 export function bytes(n) {
@@ -33,7 +35,7 @@ export function bytes(n) {
 export const percent = (share) => `${Math.round(share * 100)}%`;
 
 /** "1 clip", "1,204 clips". */
-export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+export const count = (n, one, many = `${one}s`) => t(`{n} ${n === 1 ? one : many}`, { n: number(n) });
 
 /** "1920 × 1080". */
 export const pixels = (video) => (video.width ? `${video.width} × ${video.height}` : "");
@@ -41,7 +43,7 @@ export const pixels = (video) => (video.width ? `${video.width} × ${video.heigh
 const CODECS = { h264: "H.264", hevc: "H.265", vp9: "VP9", vp8: "VP8", av1: "AV1", mpeg4: "MPEG-4",
   mpeg2video: "MPEG-2", mpeg1video: "MPEG-1", mjpeg: "Motion JPEG", prores: "ProRes", gif: "GIF",
 };
-export const codecName = (codec) => CODECS[codec] ?? (codec || "unknown codec").toUpperCase();
+export const codecName = (codec) => CODECS[codec] ?? (codec || t("unknown codec")).toUpperCase();
 
 /** Where the frame shown at a time is, at most so many pixels wide and high. */
 export const frameUrl = (id, time_s, side) =>

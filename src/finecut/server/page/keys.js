@@ -1,33 +1,34 @@
 // Keys that work anywhere on the page, arrows between results, and the sheet that lists them all.
 
 import { button, byId, el } from "./dom.js";
+import { t } from "./text.js";
 
 const KEYS = [
-  ["Searching", [
-    [["/"], "to the search box"],
-    [["←", "→", "↑", "↓"], "from result to result"],
-    [["Enter"], "play"],
-    [["f"], "filters"],
-    [["?"], "this list"],
-    [["Esc"], "close"],
+  [t("Searching"), [
+    [["/"], t("to the search box")],
+    [["←", "→", "↑", "↓"], t("from result to result")],
+    [["Enter"], t("play")],
+    [["f"], t("filters")],
+    [["?"], t("this list")],
+    [["Esc"], t("close")],
   ]],
-  ["Playing", [
-    [["Space"], "play or pause"],
-    [["←", "→"], "two seconds back or on"],
-    [[",", "."], "frame by frame"],
-    [["n", "p"], "next or previous result"],
-    [["h"], "why it matched"],
-    [["l"], "loop the moment"],
-    [["m"], "more like this"],
-    [["c"], "copy a link"],
-    [["s"], "save the clip"],
+  [t("Playing"), [
+    [["Space"], t("play or pause")],
+    [["←", "→"], t("two seconds back or on")],
+    [[",", "."], t("frame by frame")],
+    [["n", "p"], t("next or previous result")],
+    [["h"], t("why it matched")],
+    [["l"], t("loop the moment")],
+    [["m"], t("more like this")],
+    [["c"], t("copy a link")],
+    [["s"], t("save the clip")],
   ]],
 ];
 
 export function installKeys({ box }) {
   const help = byId("help");
   help.replaceChildren(
-    el("header", { className: "sheet-head" }, el("h2", { id: "help-title" }, "Keys"), button("close", "Close", () => help.close())),
+    el("header", { className: "sheet-head" }, el("h2", { id: "help-title" }, t("Keys")), button("close", t("Close"), () => help.close())),
     el("div", { className: "sheet-body" },
       el("dl", { className: "keys" }, KEYS.flatMap(([head, rows]) => [
         el("h3", {}, head),

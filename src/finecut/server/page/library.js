@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { button, byId, debounced, el, toast } from "./dom.js";
 import { bytes, clock, codecName, count, pixels, span } from "./format.js";
+import { number, t } from "./text.js";
 import { thumb, tilesOf } from "./thumb.js";
 
 const PAGE = 60;
@@ -21,10 +22,10 @@ export class Library {
     this.figures = el("dl", { className: "figures" });
     this.print = el("p", { className: "small-print" });
     this.job = el("div", { className: "job", hidden: true, "aria-live": "polite" });
-    this.start = el("button", { type: "button", className: "plain", onclick: () => this.#start() }, "Look for new videos");
+    this.start = el("button", { type: "button", className: "plain", onclick: () => this.#start() }, t("Look for new videos"));
     this.list = el("div", { id: "library-list" });
-    this.more = el("button", { type: "button", className: "plain", hidden: true, onclick: () => this.#page() }, "Show more");
-    const find = el("input", { type: "search", placeholder: "Find by name", "aria-label": "Find a video by name" });
+    this.more = el("button", { type: "button", className: "plain", hidden: true, onclick: () => this.#page() }, t("Show more"));
+    const find = el("input", { type: "search", placeholder: t("Find by name"), "aria-label": t("Find a video by name") });
     find.addEventListener("input", debounced(() => {
       this.#name = find.value;
       this.#fresh();
@@ -36,10 +37,10 @@ export class Library {
     });
     this.dialog.replaceChildren(
       el("header", { className: "sheet-head" },
-        el("h2", { id: "library-title" }, "Library"), button("close", "Close", () => this.dialog.close(), { key: "Esc" })),
+        el("h2", { id: "library-title" }, t("Library")), button("close", t("Close"), () => this.dialog.close(), { key: "Esc" })),
       el("div", { className: "sheet-body" },
         this.figures, this.print, this.job,
-        el("div", { className: "list-head" }, el("h3", {}, "Videos"), el("label", {}, only, "unreadable only"), find, this.start),
+        el("div", { className: "list-head" }, el("h3", {}, t("Videos")), el("label", {}, only, t("unreadable only")), find, this.start),
         this.list, el("div", { className: "more" }, this.more)));
     this.dialog.addEventListener("click", (event) => {
       if (event.target === this.dialog) this.dialog.close();
@@ -75,12 +76,12 @@ export class Library {
   #showInfo(info) {
     const figure = (value, name) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
     this.figures.replaceChildren(
-      figure(info.n_videos.toLocaleString("en"), info.n_videos === 1 ? "video" : "videos"),
-      figure(span(info.video_s), "of material"),
-      figure(info.n_clips.toLocaleString("en"), info.n_clips === 1 ? "clip" : "clips"),
-      info.n_failed ? figure(info.n_failed.toLocaleString("en"), "unreadable") : "");
-    this.print.textContent = `Searched with ${info.bundle} (${info.method}). ` +
-      `Folders: ${info.roots.join(", ") || "none yet"}. Index: ${info.path}.`;
+      figure(number(info.n_videos), info.n_videos === 1 ? t("video") : t("videos")),
+      figure(span(info.video_s), t("of material")),
+      figure(number(info.n_clips), info.n_clips === 1 ? t("clip") : t("clips")),
+      info.n_failed ? figure(number(info.n_failed), t("unreadable")) : "");
+    this.print.textContent = t("Searched with {bundle} ({method}). Folders: {folders}. Index: {path}.",
+      { ...info, folders: info.roots.join(", ") || t("none yet") });
   }
 
   #showJob(job) {
@@ -89,22 +90,22 @@ export class Library {
     const running = job.finished_at === null;
     this.start.disabled = running;
     if (!running && this.jobId === job.id && this.wasRunning) {
-      toast(job.state === "done" ? "The library is up to date." : jobText(job));
+      toast(job.state === "done" ? t("The library is up to date.") : jobText(job));
       this.hooks.updated();
       if (this.dialog.open) this.#fresh();
     }
     [this.jobId, this.wasRunning] = [job.id, running];
-    const bar = el("progress", { max: Math.max(1, job.total_files), "aria-label": "Indexing" });
+    const bar = el("progress", { max: Math.max(1, job.total_files), "aria-label": t("Indexing") });
     if (job.total_files) bar.value = job.done_files;
-    const eta = job.eta_s ? `, about ${span(job.eta_s)} left` : "";
-    const pace = job.x_realtime ? ` · ${job.x_realtime.toFixed(1)}× real time${eta}` : "";
+    const eta = job.eta_s ? t(", about {time} left", { time: span(job.eta_s) }) : "";
+    const pace = job.x_realtime ? ` · ${t("{rate}× real time", { rate: job.x_realtime.toFixed(1) })}${eta}` : "";
     this.job.replaceChildren(
       el("div", { className: "row" },
         el("p", {}, jobText(job)),
-        running ? el("button", { type: "button", className: "plain", disabled: job.state === "cancelling", onclick: () => this.#cancel(job.id) }, "Stop") : ""),
+        running ? el("button", { type: "button", className: "plain", disabled: job.state === "cancelling", onclick: () => this.#cancel(job.id) }, t("Stop")) : ""),
       running ? bar : "",
       el("p", { className: "meta" }, running
-        ? `${job.done_files} of ${count(job.total_files, "file")}${pace}${job.current ? ` · ${job.current.split(/[\\/]/).at(-1)}` : ""}`
+        ? `${t("{done} of {files}", { done: job.done_files, files: count(job.total_files, "file") })}${pace}${job.current ? ` · ${job.current.split(/[\\/]/).at(-1)}` : ""}`
         : job.error ?? reportText(job.report)));
   }
 
@@ -142,7 +143,7 @@ export class Library {
       if (asked !== this.#name) return;
       if (first) this.list.replaceChildren();
       this.list.append(...videos.map((video) => this.#row(video)));
-      if (!total) this.list.append(el("p", { className: "small-print" }, this.#failed ? "Every file could be read." : "No video has that name."));
+      if (!total) this.list.append(el("p", { className: "small-print" }, this.#failed ? t("Every file could be read.") : t("No video has that name.")));
       this.#offset += videos.length;
       this.more.hidden = this.#offset >= total;
     } catch (error) {
@@ -164,26 +165,26 @@ export class Library {
       el("span", {},
         el("span", { className: "name", title: video.paths[0] }, video.name),
         el("p", { className: "meta" },
-          [pixels(video), codecName(video.codec), bytes(video.size_bytes), video.present ? "" : "file is missing"].filter(Boolean).join(" · "))),
+          [pixels(video), codecName(video.codec), bytes(video.size_bytes), video.present ? "" : t("file is missing")].filter(Boolean).join(" · "))),
       el("span", { className: "time" }, clock(video.duration_s)));
   }
 }
 
 function jobText(job) {
   return {
-    running: "Indexing",
-    cancelling: "Stopping after the video in hand",
-    done: "Up to date",
-    cancelled: "Stopped; what was done is kept",
-    failed: "Indexing failed",
+    running: t("Indexing"),
+    cancelling: t("Stopping after the video in hand"),
+    done: t("Up to date"),
+    cancelled: t("Stopped; what was done is kept"),
+    failed: t("Indexing failed"),
   }[job.state];
 }
 
 function reportText(report) {
   if (!report) return "";
   const parts = [
-    [report.n_new, "new"], [report.n_changed, "changed"], [report.n_moved, "moved"],
-    [report.n_removed, "removed"], [report.n_unchanged, "unchanged"], [report.n_failed, "unreadable"],
-  ].filter(([n]) => n).map(([n, word]) => `${n.toLocaleString("en")} ${word}`);
-  return parts.join(", ") || "There was nothing to do.";
+    [report.n_new, "{n} new"], [report.n_changed, "{n} changed"], [report.n_moved, "{n} moved"],
+    [report.n_removed, "{n} removed"], [report.n_unchanged, "{n} unchanged"], [report.n_failed, "{n} unreadable"],
+  ].filter(([n]) => n).map(([n, words]) => t(words, { n: number(n) }));
+  return parts.join(", ") || t("There was nothing to do.");
 }

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, el } from "./dom.js";
+import { t } from "./text.js";
 
 let open = null;
 
@@ -9,7 +10,7 @@ let open = null;
 export function askForToken() {
   open ??= new Promise((resolve) => {
     const dialog = byId("login");
-    const input = el("input", { type: "password", autocomplete: "current-password", "aria-label": "Token", required: true });
+    const input = el("input", { type: "password", autocomplete: "current-password", "aria-label": t("Token"), required: true });
     const wrong = el("p", { className: "bad", role: "alert" });
     let right = false;
     const form = el("form", {
@@ -26,11 +27,11 @@ export function askForToken() {
         }
       },
     },
-    el("p", {}, "This library asks for a token. Whoever started the server has it."),
-    el("div", { className: "row" }, input, el("button", { type: "submit", className: "primary" }, "Open")),
+    el("p", {}, t("This library asks for a token. Whoever started the server has it.")),
+    el("div", { className: "row" }, input, el("button", { type: "submit", className: "primary" }, t("Open"))),
     wrong);
     dialog.replaceChildren(
-      el("header", { className: "sheet-head" }, el("h2", { id: "login-title" }, "Token")),
+      el("header", { className: "sheet-head" }, el("h2", { id: "login-title" }, t("Token"))),
       el("div", { className: "sheet-body" }, form));
     dialog.addEventListener("close", () => {
       open = null;

@@ -1,6 +1,7 @@
 // What the player is made of: elements, without what they do.
 
 import { button, el, icon, toast } from "./dom.js";
+import { t } from "./text.js";
 
 /** Fill the dialog; its parts by name. `work` says what the buttons do. */
 export function playerParts(dialog, timeline, work) {
@@ -10,29 +11,29 @@ export function playerParts(dialog, timeline, work) {
   const video = el("video", { controls: true, playsinline: true, preload: "metadata", tabindex: "0" });
   const image = el("img", { alt: "" });
   const heat = el("canvas", { "aria-hidden": "true" });
-  const legend = el("p", { className: "legend" }, "less", el("i", {}), "more like what was asked");
+  const legend = el("p", { className: "legend" }, t("less"), el("i", {}), t("more like what was asked"));
   const still = el("div", { className: "still", hidden: true }, image, heat, legend);
   const note = el("p", { className: "stage-note", role: "status", hidden: true });
   const now = el("span", { className: "now time" });
   const range = el("span", { className: "time" });
   const act = (name, label, key, onclick, props = {}) => button(name, label, onclick, { quiet: false, key, ...props });
-  const why = act("heat", "Why it matched", "h", work.why, { "aria-pressed": "false" });
-  const loopButton = act("loop", "Loop moment", "l", work.loop, { "aria-pressed": "false" });
+  const why = act("heat", t("Why it matched"), "h", work.why, { "aria-pressed": "false" });
+  const loopButton = act("loop", t("Loop moment"), "l", work.loop, { "aria-pressed": "false" });
   const save = el("a", {
-    className: "plain", title: "Save clip (s)", download: "",
-    onclick: () => toast("Cutting the clip. It goes to your downloads."),
-  }, icon("save"), el("span", { className: "label" }, "Save clip"));
+    className: "plain", title: t("Save clip (s)"), download: "",
+    onclick: () => toast(t("Cutting the clip. It goes to your downloads.")),
+  }, icon("save"), el("span", { className: "label" }, t("Save clip")));
   const list = el("ol", { id: "player-moments" });
-  const listHead = el("h3", {}, "Moments in this video");
+  const listHead = el("h3", {}, t("Moments in this video"));
   const details = el("dl", { className: "facts" });
 
   dialog.replaceChildren(
     el("header", { className: "player-head" },
       el("div", { className: "words" }, title, where),
       match,
-      button("prev", "Previous result", () => work.step(-1), { key: "p" }),
-      button("next", "Next result", () => work.step(1), { key: "n" }),
-      button("close", "Close", work.close, { key: "Esc" })),
+      button("prev", t("Previous result"), () => work.step(-1), { key: "p" }),
+      button("next", t("Next result"), () => work.step(1), { key: "n" }),
+      button("close", t("Close"), work.close, { key: "Esc" })),
     el("div", { className: "player-grid" },
       el("div", {},
         el("div", { className: "stage" }, video, still, note),
@@ -41,9 +42,9 @@ export function playerParts(dialog, timeline, work) {
           el("div", { className: "ends" }, now, range),
           el("div", { className: "player-actions" },
             why, loopButton,
-            act("like", "More like this", "m", work.like),
+            act("like", t("More like this"), "m", work.like),
             el("span", { className: "gap" }),
-            act("link", "Copy link", "c", work.link),
+            act("link", t("Copy link"), "c", work.link),
             save))),
       el("aside", { className: "side" },
         el("div", { className: "side-scroll" }, listHead, list, details))));

@@ -8,6 +8,7 @@ import { drawHeat } from "./heatmap.js";
 import { playerParts } from "./player-parts.js";
 import { matchLabel, momentKey } from "./results.js";
 import { isAsking } from "./route.js";
+import { t } from "./text.js";
 import { thumb, tilesOf } from "./thumb.js";
 import { Timeline, framesOf } from "./timeline.js";
 
@@ -77,7 +78,7 @@ export class Player {
       why: () => this.#toggleHeat(),
       loop: () => this.#toggleLoop(),
       like: () => this.hooks.like(this.#here()),
-      link: () => copy(this.hooks.linkTo(this.#here()), "Link copied"),
+      link: () => copy(this.hooks.linkTo(this.#here()), t("Link copied")),
       step: (by) => this.#step(by),
       close: () => this.close(),
     }));
@@ -101,14 +102,14 @@ export class Player {
     this.where.title = result.video;
     this.match.replaceChildren(result.match ? matchLabel(result) : "");
     this.range.replaceChildren(
-      result.match ? `moment ${clock(result.start_s, true)} – ${clock(result.end_s, true)}` : `length ${clock(result.duration_s)}`);
+      result.match ? t("moment {start} – {end}", { start: clock(result.start_s, true), end: clock(result.end_s, true) }) : t("length {length}", { length: clock(result.duration_s) }));
     this.save.href = result.cut_url ?? "";
     this.save.hidden = !result.cut_url;
     this.loopButton.disabled = !result.match;
     this.why.disabled = !result.evidence?.patch_relevance;
     this.why.title = this.why.disabled
-      ? "No regions are stored for this frame"
-      : "Show where in the best frame the match is (h)";
+      ? t("No regions are stored for this frame")
+      : t("Show where in the best frame the match is (h)");
     this.#hideHeat();
     this.#draw();
     this.#listMoments();
@@ -198,7 +199,7 @@ export class Player {
     const here = this.#results.findIndex((other) => momentKey(other) === momentKey(this.#result));
     const next = this.#results[here + by];
     if (next) this.open(next, this.#ask, this.#results);
-    else toast(by > 0 ? "That was the last result." : "This is the first result.");
+    else toast(by > 0 ? t("That was the last result.") : t("This is the first result."));
   }
 
   // -- time ------------------------------------------------------------------------------------
@@ -257,7 +258,7 @@ export class Player {
     this.video.hidden = true;
     this.#frameTime = time;
     this.note.textContent = trouble?.message ??
-      `This browser cannot play ${codecName(this.#result.codec)} in this file. Its frames are shown instead: move along the time line.`;
+      t("This browser cannot play {codec} in this file. Its frames are shown instead: move along the time line.", { codec: codecName(this.#result.codec) });
     this.note.hidden = false;
     if (this.isOpen) this.timeline.node.focus({ preventScroll: true }); // a hidden video holds no keys
     if (!trouble) this.#showFrame(time);
@@ -276,8 +277,8 @@ export class Player {
 
   #setImage(url, then) {
     this.image.onload = then;
-    this.image.onerror = () => toast("This frame cannot be shown.");
-    this.image.alt = `Frame of ${this.#result.name}`;
+    this.image.onerror = () => toast(t("This frame cannot be shown."));
+    this.image.alt = t("Frame of {name}", { name: this.#result.name });
     this.image.src = url;
   }
 
@@ -306,7 +307,7 @@ export class Player {
     this.heat.hidden = false;
     this.#setImage(`${this.#result.frame_url}&max_side=${FRAME_SIDE}`, () => {
       drawHeat(this.heat, evidence.patch_relevance, evidence.patch_box, this.image.naturalWidth, this.image.naturalHeight);
-      this.image.alt = `The best frame of ${this.#result.name}, with the regions that match brought out`;
+      this.image.alt = t("The best frame of {name}, with the regions that match brought out", { name: this.#result.name });
     });
   }
 
@@ -326,7 +327,7 @@ export class Player {
       l: () => !this.loopButton.disabled && this.#toggleLoop(),
       m: () => this.hooks.like(this.#here()),
       s: () => !this.save.hidden && this.save.click(),
-      c: () => copy(this.hooks.linkTo(this.#here()), "Link copied"),
+      c: () => copy(this.hooks.linkTo(this.#here()), t("Link copied")),
       n: () => this.#step(1),
       p: () => this.#step(-1),
       k: () => this.#pause(),

@@ -3,10 +3,11 @@
 import * as api from "./api.js";
 import { byId, copy, el, icon, toast } from "./dom.js";
 import { clock, codecName, count, folder, frameUrl, percent, pixels, span } from "./format.js";
+import { t } from "./text.js";
 import { thumb, tilesOf } from "./thumb.js";
 import { Timeline, framesOf } from "./timeline.js";
 
-const WORDS = { strong: "Strong", fair: "Fair", weak: "Weak" };
+const WORDS = { strong: t("Strong"), fair: t("Fair"), weak: t("Weak") };
 const OTHERS = 4; // further moments of a video that are shown without asking
 
 export const momentKey = (result) => `${result.video_id}@${result.start_s}`;
@@ -14,7 +15,7 @@ export const momentKey = (result) => `${result.video_id}@${result.start_s}`;
 /** "Strong 93%": a shape and a word, so that colour is not needed to tell them apart. */
 export function matchLabel({ match, confidence }) {
   return el(
-    "span", { className: `match ${match}`, title: "How likely this is what you asked for" },
+    "span", { className: `match ${match}`, title: t("How likely this is what you asked for") },
     icon(match, ""), WORDS[match], el("span", { className: "time" }, percent(confidence)),
   );
 }
@@ -29,18 +30,18 @@ export function showResults(answer, ask, open, actions) {
   const nodes = [...groups.values()].map((moments) => group(moments, ask, open, actions));
   const list = el("div", { className: answer.good_match ? "groups" : "groups guesses" }, nodes);
   const more = answer.results.length >= actions.k && actions.k < actions.maxK
-    ? el("div", { className: "more" }, el("button", { type: "button", className: "plain", onclick: actions.more }, "Show more"))
+    ? el("div", { className: "more" }, el("button", { type: "button", className: "plain", onclick: actions.more }, t("Show more")))
     : null;
   byId("results").replaceChildren(...[answer.good_match ? null : noGoodMatch(answer), list, more].filter(Boolean));
 }
 
 function noGoodMatch(answer) {
-  const what = answer.kind === "text" ? `“${answer.query}”` : answer.kind === "image" ? "your image" : "this moment";
+  const what = answer.kind === "text" ? t("“{query}”", answer) : answer.kind === "image" ? t("your image") : t("this moment");
   return el(
     "div", { className: "banner", id: "no-good-match" },
     el("div", {},
-      el("h2", {}, "No good match"),
-      el("p", {}, `Nothing in this library clearly shows ${what}. These are the closest guesses.`)),
+      el("h2", {}, t("No good match")),
+      el("p", {}, t("Nothing in this library clearly shows {what}. These are the closest guesses.", { what }))),
   );
 }
 
@@ -70,7 +71,7 @@ function group(moments, ask, open, actions) {
           known.add(momentKey(result));
           all.push(result);
         }
-        if (!hidden.length && !found.length) toast("That was all of this video.");
+        if (!hidden.length && !found.length) toast(t("That was all of this video."));
         hidden = [];
         redraw();
         moreButton.remove();
@@ -79,7 +80,7 @@ function group(moments, ask, open, actions) {
         toast(error.message);
       }
     },
-  }, hidden.length ? `${hidden.length} more from this video` : "More from this video");
+  }, hidden.length ? t("{n} more from this video", { n: hidden.length }) : t("More from this video"));
 
   const node = el(
     "article", { className: "group", "aria-label": lead.name },
@@ -94,7 +95,7 @@ function group(moments, ask, open, actions) {
     others,
     el("div", { className: "group-actions" },
       moreButton,
-      el("button", { type: "button", onclick: () => actions.like(lead) }, "More like this")),
+      el("button", { type: "button", onclick: () => actions.like(lead) }, t("More like this"))),
   );
   redraw();
   if (!hidden.length && coversAll(lead.duration_s, all)) moreButton.remove();
@@ -120,8 +121,10 @@ export function momentButton(result, onclick, small) {
     sharp: small ? "" : `${result.frame_url}&max_side=640`,
   });
   picture.append(el("span", { className: "playmark" }, icon("play")));
-  const label = `Play ${result.name} from ${clock(result.start_s)} to ${clock(result.end_s)}. ` +
-    `${WORDS[result.match]} match, ${percent(result.confidence)}.`;
+  const label = t("Play {name} from {start} to {end}. {word} match, {percent}.", {
+    name: result.name, start: clock(result.start_s), end: clock(result.end_s),
+    word: WORDS[result.match], percent: percent(result.confidence),
+  });
   return el("button", {
     type: "button", className: "moment", "aria-label": label, onclick, "data-key": momentKey(result),
   }, picture);
@@ -142,7 +145,7 @@ export function showNotice({ title, text, command = "", bad = false, actions = [
     text ? el("p", {}, text) : null,
     command ? el("div", { className: "command" },
       el("code", {}, command),
-      el("button", { type: "button", className: "link", onclick: () => copy(command, "Command copied") }, "Copy")) : null,
+      el("button", { type: "button", className: "link", onclick: () => copy(command, t("Command copied")) }, t("Copy"))) : null,
     actions.length ? el("div", { className: "actions" }, actions) : null,
   ));
 }
@@ -156,14 +159,14 @@ export function shelf(list, info, open) {
       sharp: video.cover ? frameUrl(video.video_id, (video.cover.start_s + video.cover.end_s) / 2, 640) : "",
     });
     return el("div", { className: "group" },
-      el("button", { type: "button", className: "moment", "aria-label": `Open ${video.name}`, onclick: () => open(video) }, picture),
+      el("button", { type: "button", className: "moment", "aria-label": t("Open {name}", video), onclick: () => open(video) }, picture),
       el("div", { className: "caption" }, el("div", { className: "words" },
         el("h3", { className: "name", title: video.paths[0] }, video.name),
         el("p", { className: "meta" }, [pixels(video), codecName(video.codec)].filter(Boolean).join(" · ")))));
   });
   return el("section", { className: "shelf" },
     el("div", { className: "shelf-head" },
-      el("h2", {}, "In this library"),
+      el("h2", {}, t("In this library")),
       el("p", {}, `${count(info.n_videos, "video")} · ${span(info.video_s)} · ${count(info.n_clips, "clip")}`)),
     el("div", { className: "groups" }, cards));
 }

@@ -2,6 +2,7 @@
 
 import { byId, el, icon, toast } from "./dom.js";
 import { FILTERS } from "./route.js";
+import { t } from "./text.js";
 import { thumb, tilesOf } from "./thumb.js";
 
 const MAX_BYTES = 20 * 2 ** 20;
@@ -88,26 +89,26 @@ export class SearchBox {
 
   #showAsked(source) {
     this.asked.hidden = !this.#like && !this.#image;
-    this.input.placeholder = this.asked.hidden ? "Describe a moment" : "or describe one";
+    this.input.placeholder = this.asked.hidden ? t("Describe a moment") : t("or describe one");
     if (this.asked.hidden) return;
     const mini = el("span", { className: "mini" });
-    let text = "like this moment";
+    let text = t("like this moment");
     if (this.#image) {
-      text = "like this image";
+      text = t("like this image");
       const canvas = el("canvas", { width: 96, height: 64, "aria-hidden": "true" });
       mini.replaceWith(canvas);
       this.#preview(canvas, this.#image);
       this.asked.replaceChildren(canvas);
     } else {
       if (source) {
-        text = `like ${source.name}`;
+        text = t("like {name}", { name: source.name });
         mini.append(thumb(tilesOf(source.strips, source.start_s, source.end_s), { ...source, stamp: "", scrub: false }));
       }
       this.asked.replaceChildren(...(source ? [mini] : []));
     }
     this.asked.append(
       el("span", { className: "text", title: text }, text),
-      el("button", { type: "button", className: "quiet", "aria-label": `Stop searching ${text}`, onclick: () => this.#drop() }, icon("close")));
+      el("button", { type: "button", className: "quiet", "aria-label": t("Stop searching {what}", { what: text }), onclick: () => this.#drop() }, icon("close")));
   }
 
   async #preview(canvas, file) {
@@ -123,16 +124,16 @@ export class SearchBox {
 
   #showChips(filters) {
     const text = {
-      path: (v) => `path ${v}`,
-      min_duration_s: (v) => `longer than ${v} s`,
-      max_duration_s: (v) => `shorter than ${v} s`,
-      recorded_after: (v) => `from ${v}`,
-      recorded_before: (v) => `until ${v}`,
-      min_height: (v) => `${v}p or more`,
+      path: (value) => t("path {value}", { value }),
+      min_duration_s: (value) => t("longer than {value} s", { value }),
+      max_duration_s: (value) => t("shorter than {value} s", { value }),
+      recorded_after: (value) => t("from {value}", { value }),
+      recorded_before: (value) => t("until {value}", { value }),
+      min_height: (value) => t("{value}p or more", { value }),
     };
     byId("chips").replaceChildren(...Object.entries(filters).map(([name, value]) =>
       el("button", {
-        type: "button", className: "chip", title: "Remove this filter", "aria-label": `Remove the filter: ${text[name](value)}`,
+        type: "button", className: "chip", title: t("Remove this filter"), "aria-label": t("Remove the filter: {what}", { what: text[name](value) }),
         onclick: () => {
           this.#field(name).value = "";
           this.#ask();
@@ -143,8 +144,8 @@ export class SearchBox {
   #images() {
     const take = (file) => {
       if (!file) return;
-      if (!file.type.startsWith("image/")) toast("That is not an image.");
-      else if (file.size > MAX_BYTES) toast("That image is larger than 20 MB.");
+      if (!file.type.startsWith("image/")) toast(t("That is not an image."));
+      else if (file.size > MAX_BYTES) toast(t("That image is larger than 20 MB."));
       else this.onask({ q: "", like: "", image: file, filters: this.#filters() });
     };
     const picker = byId("file");

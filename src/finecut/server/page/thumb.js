@@ -3,6 +3,7 @@
 
 import { el } from "./dom.js";
 import { clock } from "./format.js";
+import { t } from "./text.js";
 
 /** Every tile of some strips: [{strip, at, time}] in time order; time is null where unknown. */
 export function tilesOf(strips, start_s = -Infinity, end_s = Infinity) {
@@ -111,5 +112,5 @@ function restingTile(tiles, best_s) {
 
 function lose(box) {
   box.classList.add("lost");
-  box.textContent = "no picture";
+  box.textContent = t("no picture");
 }

@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { clock } from "./format.js";
+import { t } from "./text.js";
 
 /** Frames of results as [{from, to, relevance}]; where results overlap, the higher one counts. */
 export function framesOf(results) {
@@ -60,8 +61,10 @@ export class Timeline {
     this.node.setAttribute("aria-valuemax", this.duration.toFixed(1));
     this.node.setAttribute("aria-valuenow", seconds.toFixed(1));
     const frame = this.frameAt(seconds);
-    const matches = frame ? `, matches ${Math.round(frame.relevance * 100)} percent` : "";
-    this.node.setAttribute("aria-valuetext", `${clock(seconds)} of ${clock(this.duration)}${matches}`);
+    const place = { now: clock(seconds), length: clock(this.duration) };
+    this.node.setAttribute("aria-valuetext", frame
+      ? t("{now} of {length}, matches {percent} percent", { ...place, percent: Math.round(frame.relevance * 100) })
+      : t("{now} of {length}", place));
   }
 
   frameAt(seconds) {
@@ -118,7 +121,7 @@ export class Timeline {
   #slider() {
     this.node.setAttribute("role", "slider");
     this.node.setAttribute("tabindex", "0");
-    this.node.setAttribute("aria-label", "Time line, with how well each frame matches");
+    this.node.setAttribute("aria-label", t("Time line, with how well each frame matches"));
     this.node.setAttribute("aria-valuemin", "0");
     this.node.addEventListener("keydown", (event) => {
       const now = this.now ?? 0;
