@@ -1,4 +1,4 @@
-"""`finecut data check` and `data cache`: what a folder holds, and its videos decoded once."""
+"""`finecut data`: what a folder holds, its videos decoded once, and made-up clips to train on."""
 
 from __future__ import annotations
 
@@ -54,6 +54,12 @@ def register(app: typer.Typer) -> None:
             "  --set data.kind=cache --set data.cache=msvd.heads",
         ),
     )(cache)
+    data.command(
+        name="synthetic",
+        epilog=options.examples(
+            "finecut data synthetic made-up --task order --videos 40",
+        ),
+    )(synthetic)
     app.add_typer(data, name="data")
 
 
@@ -208,3 +214,50 @@ def _show(report: CacheReport) -> None:
     per_hour = report.bytes_per_video_hour
     hour = f", {bytes_text(per_hour)} per hour of video" if per_hour else ""
     out(f"cache: {path_text(str(report.folder))} {bytes_text(report.size_bytes)}{hour}")
+
+
+@command
+def synthetic(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="What matters: still, appearance, order, direction, small, brief, several, action."
+        ),
+    ] = "order",
+    videos: Annotated[int, typer.Option(help="How many, of all splits together.")] = 500,
+    seed: Annotated[int, typer.Option(help="Another seed, other clips.")] = 0,
+    seconds: Annotated[int, typer.Option(help="Length of each clip.")] = 8,
+    side: Annotated[int, typer.Option(help="Width and height in pixels, even.")] = 128,
+    as_json: options.Json = False,
+) -> None:
+    """Make clips of coloured shapes with captions of which one thing matters.
+
+    Order, direction, small or brief things, which colour is whose, what a thing does: OUT holds
+    train.jsonl, validation.jsonl, test.jsonl and the videos. No pair of things that is tested is
+    ever trained on.
+    """
+    from finecut.learn.data.synthetic_files import write_corpus
+
+    last = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_EVERY_S:
+            last = time.monotonic()
+            say(f"drawing: {done}/{total} videos")
+
+    made = write_corpus(
+        folder,
+        task,  # type: ignore[arg-type]  # checked there, with the names
+        videos,
+        seed=seed,
+        seconds=seconds,
+        side=side,
+        on_video=progress,
+    )
+    if as_json:
+        print_json({"folder": str(made.folder), "videos": made.clips})
+    else:
+        counts = ", ".join(f"{count} {split}" for split, count in made.clips.items())
+        out(f"{path_text(str(made.folder))}: {counts}")
