@@ -82,7 +82,9 @@ def splits_in(root: Path) -> dict[str, str]:
     return found
 
 
-def open_feature_split(root: Path, split: str, files: Sequence[str] = ()) -> FeatureSplit:
+def open_feature_split(
+    root: Path, split: str, files: Sequence[str] = (), frame_files: Sequence[str] = ()
+) -> FeatureSplit:
     """One split of a folder.
 
     Args:
@@ -90,6 +92,7 @@ def open_feature_split(root: Path, split: str, files: Sequence[str] = ()) -> Fea
         split: as `splits_in` names it.
         files: video-level features that will be read: a collection's videos without one of
             them are ``missing``.
+        frame_files: frame-level features, likewise.
 
     Raises:
         UsageError: the folder has no such split; the message lists those it has.
@@ -104,8 +107,10 @@ def open_feature_split(root: Path, split: str, files: Sequence[str] = ()) -> Fea
             f"{split}.caption.txt."
         )
     if found[split] == "tables":
-        return Tables(root, split, files)
-    return Collection(root if (root / "TextData").is_dir() else root / split, split, files)
+        return Tables(root, split, [*files, *frame_files])
+    return Collection(
+        root if (root / "TextData").is_dir() else root / split, split, files, frame_files
+    )
 
 
 class Tables:
@@ -176,13 +181,17 @@ class Tables:
 class Collection:
     """A split in the layout of W2VV++ and LAFF: BigFiles beside one file of captions."""
 
-    def __init__(self, folder: Path, split: str, files: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, split: str, files: Sequence[str], frame_files: Sequence[str]
+    ) -> None:
         self.name, self.split, self.folder = folder.resolve().name, split, folder
         rows = laff_captions(folder / "TextData" / f"{split}.caption.txt")
         listed = folder / "VideoSets" / f"{split}.txt"
         wanted = read_lines(listed) if listed.is_file() else [video for _, video, _ in rows]
         wanted = list(dict.fromkeys(wanted))
         known = [set(self._big("FeatureData", file)) for file in files]
+        for file in frame_files:
+            known.append({name.rpartition("_")[0] for name in self._big("FeatureData/frame", file)})
         self.video_ids = [video for video in wanted if all(video in names for names in known)]
         self.missing = sorted(set(wanted) - set(self.video_ids))
         place = {video: row for row, video in enumerate(self.video_ids)}
@@ -190,7 +199,7 @@ class Collection:
         if not kept:
             raise UsageError(
                 f"{folder}: not one sentence of {split} belongs to a video with all of the "
-                f"features {', '.join(files) or '(none)'}."
+                f"features {', '.join([*files, *frame_files]) or '(none)'}."
             )
         self.keys = [key for key, _, _ in kept]
         self.video_of_text = np.array([row for _, row, _ in kept], np.int64)

@@ -71,8 +71,11 @@ def open_features(
             raise UsageError(f"[data.features.video.{name}] a video has no words; give a file.")
     folder = recipe.data_root(root)
     name = _split_name(recipe, split, folder)
-    level = [s.file for s in sources.video.values() if s.level == "video" and s.file]
-    whole = open_feature_split(folder, name, list(dict.fromkeys(level)))
+    files = {
+        level: [s.file for s in sources.video.values() if s.level == level and s.file]
+        for level in ("video", "frames")
+    }
+    whole = open_feature_split(folder, name, files["video"], files["frames"])
     kept = np.arange(len(whole.video_ids))
     if recipe.data.held_out is not None and split in ("train", "validation"):
         kept = held_out_rows(len(kept), recipe.data.held_out, recipe.seed, split == "validation")
@@ -144,6 +147,10 @@ class FeaturePairs:
         several = len(np.unique(self.video_of_text)) < len(self.video_of_text)
         self.protocol: Literal["single", "multi"] = "multi" if several else "single"
         sources = preparation.sources
+        for side, table in (("video", sources.video), ("text", sources.text)):
+            for source in table.values():
+                if source.file and source.level == "video":
+                    part.table(side, source.file)  # a missing file is an error now
         # Prepared once and kept: steps cost more than the memory of what comes out of them.
         self._kept = {
             where: self._prepared(where, chain) for where, chain in preparation.chains.items()
@@ -158,7 +165,7 @@ class FeaturePairs:
         side, _, name = where.partition(".")
         file = getattr(self.preparation.sources, side)[name].file
         try:
-            return chain(self.part.all_rows(file, side))
+            return chain(self.part.all_rows(side, file))
         except ShapeError as error:
             raise ShapeError(f"{self.name} {self.split}, {file}: {error}") from error
 
@@ -174,7 +181,7 @@ class FeaturePairs:
             if source.level == "video" and source.file:
                 kept = self._kept.get(f"video.{name}")
                 features[name] = (
-                    self.part.video(source.file, order) if kept is None else kept[order]
+                    self.part.rows("video", source.file, order) if kept is None else kept[order]
                 )
         return {"features": features, **({"frames": frames, "frame_mask": mask} if frames else {})}
 
@@ -216,7 +223,7 @@ class FeaturePairs:
             elif kept is not None:
                 features[name] = kept[order]
             elif source.file:
-                features[name] = self.part.text(source.file, order)
+                features[name] = self.part.rows("text", source.file, order)
         return {"features": features}
 
     # ---- what the trainer asks once

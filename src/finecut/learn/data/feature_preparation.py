@@ -16,7 +16,7 @@ from torch import Tensor
 
 from finecut.errors import UsageError
 from finecut.learn.data.bigfile import BigFile
-from finecut.learn.data.feature_files import FeatureSplit
+from finecut.learn.data.feature_files import FeatureSplit, Table
 from finecut.learn.data.feature_steps import Chain, parse_steps
 from finecut.learn.data.files import read_json
 from finecut.learn.encoders.text_features import (
@@ -69,6 +69,7 @@ class Part:
 
     def __init__(self, whole: FeatureSplit, kept: NDArray[np.int64], split: str) -> None:
         self.whole, self.split, self.videos = whole, split, kept
+        self._tables: dict[tuple[str, str], Table] = {}
         place = np.full(len(whole.video_ids), -1)
         place[kept] = np.arange(len(kept))
         owners = place[whole.video_of_text]
@@ -77,17 +78,26 @@ class Part:
         self.video_ids = [whole.video_ids[row] for row in kept]
         self.sentences = [whole.sentences[row] for row in self.texts]
 
-    def video(self, file: str, rows: NDArray[np.int64]) -> Tensor:
-        return as_tensor(self.whole.video(file)[self.videos[rows]])
+    def table(self, side: str, file: str) -> Table:
+        """The whole split's table of a video-level or sentence feature, opened once.
 
-    def text(self, file: str, rows: NDArray[np.int64]) -> Tensor:
-        return as_tensor(self.whole.text(file)[self.texts[rows]])
+        Raises:
+            NotFound: there is none.
+            ShapeError: it does not fit the split.
+        """
+        if (side, file) not in self._tables:
+            self._tables[side, file] = getattr(self.whole, side)(file)
+        return self._tables[side, file]
 
-    def all_rows(self, file: str, side: str) -> Tensor:
-        """[G, d] or [Q, d], all of the part."""
-        if side == "video":
-            return self.video(file, np.arange(len(self.videos)))
-        return self.text(file, np.arange(len(self.texts)))
+    def rows(self, side: str, file: str, rows: NDArray[np.int64]) -> Tensor:
+        """[len(rows), d] float32 of rows of the part."""
+        kept = self.videos if side == "video" else self.texts
+        return as_tensor(self.table(side, file)[kept[rows]])
+
+    def all_rows(self, side: str, file: str) -> Tensor:
+        """[G, d] or [Q, d] float32, all of the part."""
+        kept = self.videos if side == "video" else self.texts
+        return as_tensor(self.table(side, file)[kept])
 
 
 class Preparation:
@@ -111,7 +121,7 @@ class Preparation:
                 where = f"{side}.{name}"
                 steps = parse_steps(source.steps, f"[data.features.{where}] steps")
                 if steps and source.file:
-                    chains[where] = Chain.learn(steps, part.all_rows(source.file, side))
+                    chains[where] = Chain.learn(steps, part.all_rows(side, source.file))
                 if source.words in ("bow", "gru"):
                     is_gru = source.words == "gru"
                     need_sentences(part, where)

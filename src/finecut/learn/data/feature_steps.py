@@ -93,7 +93,12 @@ class Chain:
 
     @classmethod
     def learn(cls, steps: Sequence[Step], rows: Tensor) -> Chain:
-        """Each step learns from the training rows [N, d] as those before it leave them."""
+        """Each step learns from the training rows [N, d] as those before it leave them.
+
+        Raises:
+            ShapeError: rows that are not finite.
+        """
+        _check_finite(rows)
         learnt = []
         for step in steps:
             learnt.append(step.learn(rows))
@@ -118,8 +123,7 @@ class Chain:
                 raise ShapeError(
                     f"the step {step.text!r} cannot take rows of {rows.shape[-1]} numbers: {error}"
                 ) from error
-        if not torch.isfinite(rows).all():
-            raise ShapeError("a feature has numbers that are not finite (NaN or infinity).")
+        _check_finite(rows)
         return rows
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -147,6 +151,11 @@ class Chain:
                     "other steps."
                 )
         return cls(steps, learnt)
+
+
+def _check_finite(rows: Tensor) -> None:
+    if not torch.isfinite(rows).all():
+        raise ShapeError("a feature has numbers that are not finite (NaN or infinity).")
 
 
 # ---------------------------------------------------------------------- the steps
