@@ -19,17 +19,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from finecut.index import text_lists
 from finecut.index.lock import FileLock
 from finecut.index.meta import IndexMeta, write_json
 from finecut.index.rows import ClipTable, VideoRow, VideoRows, video_lines
+from finecut.index.text_lists import TextLists
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 FOLDER = "cache"
 HEAD = "snapshot.json"
-LAYOUT = 2
+LAYOUT = 3
 TOKENS_LIMIT_BYTES = 2 << 30  # beyond it tokens are fetched from Lance
+FEW_TEXTS = 200_000  # lists of their words are made in a second or two, by whoever needs them
+MANY_TEXTS = 2_000_000  # and of so many at the end of a run; beyond, Lance searches them
 COPY_ROWS = 512  # clips per step while copying tokens
 COPY_VECTORS = 1 << 15  # and while copying recall vectors
 
@@ -65,6 +70,7 @@ class Snapshot:
     token_row: NDArray[np.int64]  # [G] offset in the table `tokens` of that version
     recall: NDArray[np.float32]  # [G, R]
     tokens: dict[str, NDArray[Any]] | None  # frame columns [T, …] in gallery order, if cached
+    texts: TextLists | None = None  # None where there are none, or too many to keep lists of
 
 
 class Source(Protocol):
@@ -74,6 +80,11 @@ class Source(Protocol):
     videos: Sequence[VideoRow]
     clips: ClipTable
     token_row: NDArray[np.int64]
+    texts_version: int  # of the table ``texts``; 0 without one
+
+    def texts(self, most_rows: int) -> pa.Table | None:
+        """The table ``texts``, unless it has more rows than that."""
+        ...
 
     def recall(self, first: int, last: int) -> NDArray[np.float32]:
         """Recall vectors of these gallery rows, [last - first, R]."""
@@ -124,16 +135,32 @@ class Cache:
             recall=_map(folder / "recall.bin", "float32", (n_clips, self.meta.recall_dim)),
             token_row=columns["token_row"],
             tokens=tokens,
+            texts=self._load_texts(about["texts"], columns["text_place"]),
         )
+
+    def _load_texts(
+        self, about: dict[str, Any] | None, place: NDArray[np.int32]
+    ) -> TextLists | None:
+        if about is None:
+            return None
+        folder = self.folder / Path(str(about["folder"])).name
+        return TextLists(folder, place, about["channels"])
 
     # -- writing -------------------------------------------------------------------------------
 
-    def save(self, source: Source, *, limit_bytes: int = TOKENS_LIMIT_BYTES) -> bool:
+    def save(
+        self,
+        source: Source,
+        *,
+        limit_bytes: int = TOKENS_LIMIT_BYTES,
+        most_texts: int = FEW_TEXTS,
+    ) -> bool:
         """Keep a snapshot, if the folder can be written and nobody else is at it.
 
         Args:
             source: what to copy; of what is kept already nothing is read again.
             limit_bytes: tokens larger than this stay in Lance alone.
+            most_texts: of more texts than this no lists are made; they are searched by Lance.
 
         Returns: whether it is kept now.
         """
@@ -145,7 +172,7 @@ class Cache:
         except OSError:
             return False
         try:
-            self._save(source, limit_bytes)
+            self._save(source, limit_bytes, most_texts)
         except (OSError, ValueError):
             # A full disk, say, or files cut short: searching goes on without; next time anew.
             with suppress(OSError):
@@ -155,7 +182,7 @@ class Cache:
             lock.release()
         return True
 
-    def _save(self, source: Source, limit_bytes: int) -> None:
+    def _save(self, source: Source, limit_bytes: int, most_texts: int) -> None:
         for part in self.folder.glob(f".{HEAD}.*.part"):
             part.unlink(missing_ok=True)
         clips = source.clips
@@ -178,9 +205,14 @@ class Cache:
         number += 1
         lines, line_ends = video_lines(source.videos)
         (folder / f"{number}.jsonl").write_bytes(lines)
+        texts, text_place = self._save_texts(source, most_texts)
         columns = {name: getattr(clips, name) for name in ClipTable.__slots__}
         np.savez(
-            folder / f"{number}.npz", token_row=source.token_row, line_ends=line_ends, **columns
+            folder / f"{number}.npz",
+            token_row=source.token_row,
+            line_ends=line_ends,
+            text_place=text_place,
+            **columns,
         )
         about = {
             "layout": LAYOUT,
@@ -189,9 +221,32 @@ class Cache:
             "number": number,
             "tokens": with_tokens,
             "lines": len(lines),
+            "texts": texts,
         }
         write_json(self.folder / HEAD, about)
-        self._drop_others(generation, number)
+        self._drop_others(generation, number, texts)
+
+    def _save_texts(
+        self, source: Source, most_texts: int
+    ) -> tuple[dict[str, Any] | None, NDArray[np.int32]]:
+        """Lists of the texts, made anew only where the texts changed: what the head says of them,
+        and where their videos are in this version."""
+        nothing = None, np.zeros(0, np.int32)
+        if not source.texts_version:
+            return nothing
+        folder = self.folder / f"texts-{self.meta.uuid[:12]}-{source.texts_version}"
+        done = [row.video_id for row in source.videos if row.status == "done"]  # they come first
+        for kept in (True, False):
+            if not kept:
+                table = source.texts(most_texts)
+                if table is None:
+                    return nothing
+                shutil.rmtree(folder, ignore_errors=True)
+                text_lists.write_lists(folder, table)
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                place, channels = text_lists.places_and_counts(folder, done)
+                return {"folder": folder.name, "channels": channels}, place
+        return nothing
 
     def _append_tokens(self, folder: Path, source: Source, first: int, frames_kept: int) -> None:
         columns = frame_columns(self.meta)
@@ -225,10 +280,11 @@ class Cache:
                 return folder.name, int(about["number"]), len(old)
         return None
 
-    def _drop_others(self, generation: str, number: int) -> None:
+    def _drop_others(self, generation: str, number: int, texts: dict[str, Any] | None) -> None:
         """Remove what no snapshot needs. A reader that has it mapped keeps it until it lets go."""
+        needed = {generation, texts["folder"] if texts else ""}
         for entry in self._entries():
-            if entry.is_dir() and entry.name != generation:
+            if entry.is_dir() and entry.name not in needed:
                 shutil.rmtree(entry, ignore_errors=True)
         for entry in (self.folder / generation).iterdir():
             stem = entry.name.split(".")[0]

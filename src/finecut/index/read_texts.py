@@ -128,7 +128,7 @@ def _sidecar(path: str, language: str, request: TextRequest, found: ReadTexts) -
         subtitles, spoken = transcript
         source, language = f"transcript {name}", spoken or language
     else:
-        subtitles = read_subtitles(path)
+        subtitles = read_subtitles(path, language)
         source = f"sidecar {name}"
         if not subtitles.cues:
             found.note(f"{name}: no subtitles could be read from it")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finecut.index.cache import MANY_TEXTS
 from finecut.index.content import path_id
 from finecut.index.decode_pool import DecodePool, Ended, Failed, Message, Probed, Request
 from finecut.index.encode import Encoded, Encoder, arrays_of
@@ -211,7 +212,7 @@ class Run:
         self.tell("tidy")
         started = time.monotonic()
         writer.compact()
-        stats = Index.open(writer.directory).stats()
+        stats = Index.open(writer.directory, most_texts=MANY_TEXTS).stats()
         self.stages["tidy"] += time.monotonic() - started
         report.n_failed = len(report.failures)
         report.bytes_per_video_hour = stats.bytes_per_video_hour

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexCorrupt, ShapeError, UsageError
-from finecut.index.cache import Cache, Snapshot
+from finecut.index.cache import FEW_TEXTS, Cache, Snapshot
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
 from finecut.index.nearest import nearest_rows
 from finecut.index.recall import top_rows
 from finecut.index.rows import ClipTable, StoredTokens, Strip, VideoRow
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
 from finecut.index.tables import CLIPS, TABLES, TEXTS, plain_message, table_path
+from finecut.index.text_lists import TextLists
 from finecut.index.text_search import TextTable
-from finecut.index.texts import TextHit
+from finecut.index.texts import TextHit, checked_channels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,11 +62,16 @@ class Index:
         self._head: Head
         self._snapshot: Snapshot
         self._reader: TableReader | None = None
-        self._texts: TextTable | None = None
+        self._texts: TextLists | TextTable | None = None
 
     @classmethod
-    def open(cls, path: str | Path) -> Index:
+    def open(cls, path: str | Path, *, most_texts: int = FEW_TEXTS) -> Index:
         """The index in a folder, at its latest commit.
+
+        Args:
+            path: of the folder.
+            most_texts: up to so many, lists of their words are made where there are none yet;
+                without lists texts are searched by Lance, which takes longer.
 
         Raises:
             IndexNotFound: there is none.
@@ -74,7 +80,7 @@ class Index:
         """
         directory = Path(path)
         index = cls(directory, read_meta(directory))
-        index._load()
+        index._load(most_texts)
         return index
 
     @property
@@ -260,8 +266,16 @@ class Index:
             UsageError: an unknown channel, or k below 1.
             ShapeError: ``allowed_videos`` is of another length.
         """
+        if k < 1:
+            raise UsageError(f"`k` must be at least 1, got {k}.")
+        if allowed_videos is not None and np.shape(allowed_videos) != (len(self.videos),):
+            raise ShapeError(
+                f"`allowed_videos` must hold one entry per video ({len(self.videos)}), got "
+                f"{np.shape(allowed_videos)}."
+            )
         table = self._text_table()
         if table is None:
+            checked_channels(channels)
             return []
         return table.search(
             words, channels=channels, k=k, phrase=phrase, allowed_videos=allowed_videos
@@ -278,22 +292,26 @@ class Index:
         table = self._text_table()
         return table.of_video(video) if table else []
 
-    def _text_table(self) -> TextTable | None:
+    def _text_table(self) -> TextLists | TextTable | None:
+        if self._texts is None:
+            self._texts = self._snapshot.texts
         if self._texts is None and self._head.texts:
             self._texts = TextTable(self._tables().dataset(TEXTS), self.videos)
         return self._texts
 
     # -- loading -------------------------------------------------------------------------------
 
-    def _load(self) -> None:
+    def _load(self, most_texts: int = FEW_TEXTS) -> None:
         for last in range(OPEN_TRIES - 1, -1, -1):
             head = read_head(self.directory)
             version = head.version(self.meta)
             snapshot, reader = self._cache.load(version), None
+            if snapshot and snapshot.texts is None and head.texts and most_texts > FEW_TEXTS:
+                snapshot = None  # kept by a reader that could not wait for the lists
             if snapshot is None:
                 try:
                     reader = TableReader(self.directory, self.meta, head).read()
-                    if self._cache.save(reader):
+                    if self._cache.save(reader, most_texts=most_texts):
                         snapshot = self._cache.load(version)
                     if snapshot is None:
                         snapshot = _uncached(reader)

@@ -14,6 +14,7 @@ from finecut.index.meta import Head, IndexMeta
 from finecut.index.rows import ClipTable, VideoRow
 from finecut.index.tables import (
     CLIPS,
+    TEXTS,
     TOKENS,
     VIDEOS,
     load_lance,
@@ -24,6 +25,7 @@ from finecut.index.tables import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 # What Lance raises for files that are missing, cut short or not its own.
@@ -39,6 +41,7 @@ class TableReader:
         self.meta = meta
         self.head = head
         self.version = head.version(meta)
+        self.texts_version = head.texts
         self._datasets: dict[str, Any] = {}
         self.videos: Sequence[VideoRow]
         self.clips: ClipTable
@@ -119,6 +122,11 @@ class TableReader:
             name: ragged_numpy(table.column(name), tail).astype(kind, copy=False)
             for name, (kind, tail) in columns.items()
         }
+
+    def texts(self, most_rows: int) -> pa.Table | None:
+        """The table of texts, unless it has more rows than that."""
+        dataset = self.dataset(TEXTS)
+        return None if dataset.count_rows() > most_rows else dataset.to_table()
 
     def take(self, offsets: NDArray[np.int64], columns: list[str]) -> Any:
         """Rows of the table ``tokens``, in the order asked for.

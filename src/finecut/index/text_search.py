@@ -1,4 +1,5 @@
-"""Finding words in an index: Lance's full-text index answers, this decides what counts."""
+"""Lance's full-text index over the texts: kept up by the writer, and asked where there are more
+texts than lists of their words are kept of (``text_lists.py``)."""
 
 from __future__ import annotations
 
@@ -7,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finecut.errors import ShapeError, UsageError
-from finecut.index.texts import CHANNELS, STATE, TextHit
+from finecut.index.texts import CHANNELS, STATE, TextHit, checked_channels
 from finecut.text.terms import query_terms, sequence
 
 if TYPE_CHECKING:
@@ -98,14 +98,7 @@ class TextTable:
         """See ``Index.search_text``."""
         from lance.query import MatchQuery, PhraseQuery
 
-        if k < 1:
-            raise UsageError(f"`k` must be at least 1, got {k}.")
-        wanted = _checked_channels(channels)
-        if allowed_videos is not None and allowed_videos.shape != (len(self._videos),):
-            raise ShapeError(
-                f"`allowed_videos` must hold one entry per video ({len(self._videos)}), got "
-                f"{allowed_videos.shape}."
-            )
+        wanted = checked_channels(channels)
         terms = sequence(words) if phrase else query_terms(words)
         if not terms:
             return []
@@ -152,14 +145,3 @@ class TextTable:
             source=row["source"],
             language=row["language"],
         )
-
-
-def _checked_channels(channels: Collection[str] | None) -> Collection[str]:
-    if channels is None:
-        return CHANNELS
-    unknown = [name for name in channels if name not in CHANNELS]
-    if unknown:
-        raise UsageError(
-            f"There is no channel {unknown[0]!r:.40}; there are {', '.join(CHANNELS)}."
-        )
-    return channels

@@ -7,10 +7,11 @@ renewed; it is written in the same commit as they are. ``docs/index-format.md`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from finecut.errors import UsageError
 from finecut.text.terms import row_terms
 
 if TYPE_CHECKING:
@@ -70,6 +71,22 @@ class TextHit:
     score: float  # BM25, larger is better; 0.0 where nothing was asked
     source: str
     language: str = ""
+
+
+def checked_channels(channels: Collection[str] | None) -> Collection[str]:
+    """The channels asked for; all of them for None.
+
+    Raises:
+        UsageError: an unknown one.
+    """
+    if channels is None:
+        return CHANNELS
+    unknown = [name for name in channels if name not in CHANNELS]
+    if unknown:
+        raise UsageError(
+            f"There is no channel {unknown[0]!r:.40}; there are {', '.join(CHANNELS)}."
+        )
+    return channels
 
 
 def texts_schema() -> pa.Schema:

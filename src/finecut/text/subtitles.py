@@ -55,26 +55,30 @@ _CONTROL = re.compile(
 _SPACE = re.compile(r"\s+")
 
 
-def read_subtitles(path: str | Path) -> Subtitles:
+def read_subtitles(path: str | Path, language: str = "") -> Subtitles:
     """The cues of a file.
+
+    Args:
+        path: of the file.
+        language: as its name has it; helps where its encoding has to be guessed.
 
     Raises:
         OSError: it cannot be opened or read.
     """
     with open(path, "rb") as file:
         data = file.read(MOST_BYTES + 1)
-    found = parse_subtitles(data[:MOST_BYTES])
+    found = parse_subtitles(data[:MOST_BYTES], language)
     found.cut |= len(data) > MOST_BYTES
     return found
 
 
-def parse_subtitles(data: bytes) -> Subtitles:
+def parse_subtitles(data: bytes, language: str = "") -> Subtitles:
     """The cues in the bytes of a subtitle file; none where it is none.
 
     >>> parse_subtitles(b"1\\n00:00:01,500 --> 00:00:02,000\\n<i>Hi</i>\\nthere\\n").cues
     [Cue(start_s=1.5, end_s=2.0, text='Hi there')]
     """
-    text, encoding = decode_text(data)
+    text, encoding = decode_text(data, language)
     found = Subtitles(encoding=encoding)
     lines = (line[:LONGEST_LINE] for line in re.split(r"\r\n|\n|\r|\x85|\u2028", text))
     head = text[:4096].lstrip("\ufeff \t\r\n")
