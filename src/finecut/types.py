@@ -144,6 +144,65 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """What speaks for a moment: what is seen in it, or a text of its video."""
+
+    channel: str  # "picture", or one of the text channels: said, shown, told, named
+    score: float  # in [0, 1]: how sure the picture is, or how much of the words the text holds
+    text: str = ""  # of a text channel, as it is stored
+    start_s: float | None = None  # of the text within the video; None: of the whole video
+    end_s: float | None = None
+    source: str = ""  # where the text is from: "sidecar movie.srt", "file name"
+
+    def __str__(self) -> str:
+        if self.channel == "picture":
+            return f"picture {self.score:.2f}"
+        seconds = int(self.start_s or 0)
+        when = "" if self.start_s is None else f" {seconds // 60}:{seconds % 60:02d}"
+        shown = " ".join(self.text.split())
+        return f'{self.channel}: "{shown if len(shown) <= 80 else shown[:79] + "…"}"{when}'
+
+    def to_json(self) -> dict[str, Any]:
+        """What every door shows.
+
+        >>> Reason("picture", 0.71234).to_json()["score"]
+        0.7123
+        >>> str(Reason("said", 1.0, "Welcome back", 65.0, 67.5, "sidecar a.srt"))
+        'said: "Welcome back" 1:05'
+        """
+        timed = self.start_s is not None and self.end_s is not None
+        return {
+            "channel": self.channel,
+            "score": round(float(self.score), 4),
+            "text": self.text or None,
+            "source": self.source or None,
+            "start_s": round(float(self.start_s or 0.0), 3) if timed else None,
+            "end_s": round(float(self.end_s or 0.0), 3) if timed else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Where one step of an ordered query was found."""
+
+    query: str
+    start_s: float
+    end_s: float
+    best_s: float
+    confidence: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, rounded for reading."""
+        return {
+            "query": self.query,
+            "start_s": round(float(self.start_s), 3),
+            "end_s": round(float(self.end_s), 3),
+            "best_s": round(float(self.best_s), 3),
+            "confidence": round(float(self.confidence), 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """One result: a stretch of one video, best first in any list of them."""
 
@@ -152,12 +211,15 @@ class Moment:
     start_s: float
     end_s: float
     best_s: float  # time of the best matching frame
-    score: float  # what results are ordered by: the re-rank score, or the recall score without one
+    score: float  # what results are ordered by: for a sentence alone the re-rank score, or the
+    # recall score without one; a chance in [0, 1] for NOT, AND and THEN; ranks fused with words
     recall_score: float
     rerank_score: float | None
     confidence: float  # in [0, 1], comparable between queries
     clip_ids: tuple[int, ...] = ()  # rows of the index, best first
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
+    reasons: tuple[Reason, ...] = ()  # what speaks for it, the strongest first
+    steps: tuple[Stretch, ...] = ()  # of "a THEN b": where each is, in their order
 
     def to_json(self) -> dict[str, Any]:
         """The fields every door (Python, command line, HTTP) shows, rounded for reading.
@@ -177,6 +239,8 @@ class Moment:
             if self.rerank_score is None
             else round(float(self.rerank_score), 6),
             "confidence": round(float(self.confidence), 4),
+            "reasons": [reason.to_json() for reason in self.reasons],
+            "steps": [step.to_json() for step in self.steps],
         }
 
 
@@ -191,17 +255,23 @@ class Results(list[Moment]):
         elapsed_ms: float = 0.0,
         good_match: bool = True,
         gallery: int = 0,
+        understood: str = "",
+        notes: Sequence[str] = (),
     ) -> None:
         super().__init__(moments)
         self.query = query
         self.elapsed_ms = elapsed_ms
         self.good_match = good_match  # False: nothing here is likely to be what was asked for
         self.gallery = gallery  # clips that were searched, after filters
+        self.understood = understood or query  # the query as it was read
+        self.notes = tuple(notes)  # what a person should know besides: for people, in sentences
 
     def to_json(self) -> dict[str, Any]:
         """The object ``finecut search --json`` prints and ``/api/v1/search`` answers with."""
         return {
             "query": self.query,
+            "understood": self.understood,
+            "notes": list(self.notes),
             "elapsed_ms": round(self.elapsed_ms, 3),
             "good_match": self.good_match,
             "results": [moment.to_json() for moment in self],

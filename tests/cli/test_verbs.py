@@ -26,6 +26,8 @@ FIELDS = {
     "recall_score",
     "rerank_score",
     "confidence",
+    "reasons",
+    "steps",
 }
 
 

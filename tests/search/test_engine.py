@@ -347,7 +347,14 @@ def test_the_json_is_what_the_issue_says(searcher: Searcher):
     import json
 
     plain = json.loads(json.dumps(searcher.search("red").to_json()))
-    assert set(plain) == {"query", "elapsed_ms", "good_match", "results"}
+    assert set(plain) == {
+        "query",
+        "understood",
+        "notes",
+        "elapsed_ms",
+        "good_match",
+        "results",
+    }
     assert set(plain["results"][0]) == {
         "video",
         "video_id",
@@ -358,6 +365,8 @@ def test_the_json_is_what_the_issue_says(searcher: Searcher):
         "recall_score",
         "rerank_score",
         "confidence",
+        "reasons",
+        "steps",
     }
 
 

@@ -140,7 +140,9 @@ def test_parsing_a_whole_set():
         path_glob="*.mp4", min_duration_s=60.0, recorded_after=parse_date("2024"), min_height=720
     )
     assert Filters.parse({"min_height": None}).empty
-    with pytest.raises(UsageError, match="There is no filter 'colour'; known: max_duration_s"):
+    with pytest.raises(
+        UsageError, match="There is no filter 'colour'; known: inside, max_duration_s"
+    ):
         Filters.parse({"colour": "red"})
     with pytest.raises(UsageError, match="'tall' is no height"):
         Filters.parse({"min_height": "tall"})

@@ -15,7 +15,7 @@ from finecut.server.models import SEARCH_EXAMPLE, SearchAnswer
 
 MOMENT_FIELDS = {
     "video", "video_id", "start_s", "end_s", "best_s", "score", "recall_score", "rerank_score",
-    "confidence",
+    "confidence", "reasons", "steps",
 }  # fmt: skip
 
 

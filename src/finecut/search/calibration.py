@@ -63,9 +63,14 @@ def confidence(
     >>> confidence(np.array([0.0]), 1, flat).tolist(), confidence(np.array([0.0]), 3, flat).tolist()
     ([0.5], [0.25])
     """
+    return 1.0 / (1.0 + np.exp(-np.clip(logits(z, gallery, calibration), -60.0, 60.0)))
+
+
+def logits(z: NDArray[np.floating], gallery: int, calibration: Calibration) -> NDArray[np.float64]:
+    """Log odds of `confidence`."""
     logit = calibration.slope * np.asarray(z, np.float64) + calibration.intercept
     logit -= calibration.gallery_slope * np.log(max(1, gallery))
-    return 1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))
+    return logit
 
 
 def match_word(confidence: float, threshold: float) -> Literal["strong", "fair", "weak"]:
@@ -133,12 +138,19 @@ class Confidence:
         self._made: dict[str, Background | None] = {}
 
     def of(
-        self, asked: Asked, found: Candidates, spans: Sequence[Span], gallery: int
+        self,
+        asked: Asked,
+        found: Candidates,
+        spans: Sequence[Span],
+        gallery: int,
+        *,
+        capped: bool = True,
     ) -> list[float]:
         """Of each moment, in [0, 1]: that of its best clip among ``gallery`` searched ones.
 
         It never rises from one moment to the next: the order already says that the later one is
-        less likely what was asked for (capping changes none of what `good` says).
+        less likely what was asked for (capping changes none of what `good` says). Not ``capped``,
+        it is what the picture alone says of each.
 
         Without calibration in the bundle there is nothing to compare with: 1 for the best recall
         score of this query, and less below it, which says no more than the order does.
@@ -152,9 +164,39 @@ class Confidence:
         calibration = self._bundle.manifest.calibration
         if background is None or calibration is None:
             likeness = np.exp(scores - found.recall_scores.max()).clip(0, 1)
-            return np.minimum.accumulate(likeness).astype(float).tolist()
-        sure = confidence(background.z(rows, scores), gallery, calibration)
-        return np.minimum.accumulate(sure).tolist()
+            sure = likeness.astype(float)
+        else:
+            sure = confidence(background.z(rows, scores), gallery, calibration)
+        return (np.minimum.accumulate(sure) if capped else sure).tolist()
+
+    def logits(
+        self, asked: Asked, rows: NDArray[np.int64], scores: NDArray[np.floating], gallery: int = 1
+    ) -> NDArray[np.float64]:
+        """How sure it is that each of some clips shows what was asked: log odds of a confidence.
+
+        Args:
+            asked: the query.
+            rows: [K] clips.
+            scores: [K] in the units of recall scores.
+            gallery: clips the best was looked for among; 1 for a clip on its own.
+
+        Without calibration the clips of this index are compared with each other.
+        """
+        background = self._background(asked.kind)
+        calibration = self._bundle.manifest.calibration
+        if background is not None and calibration is not None:
+            z = background.z(rows, np.asarray(scores, np.float32))
+            return logits(z, gallery, calibration)
+        matrix = self._index.recall_matrix()
+        sample = np.asarray(matrix[:: max(1, len(matrix) // _SAMPLE)]) @ asked.tokens.recall
+        z = (scores - sample.mean()) / max(float(sample.std()), 1e-6)
+        return z - 1.0
+
+    @property
+    def slope(self) -> float:
+        """Log odds per standard deviation."""
+        calibration = self._bundle.manifest.calibration
+        return 1.0 if calibration is None else calibration.slope
 
     def good(self, confidences: Sequence[float]) -> bool:
         """Whether the first moment is likely what was asked for; without calibration it is.

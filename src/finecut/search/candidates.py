@@ -39,16 +39,52 @@ def find_candidates(
     *,
     allowed: NDArray[np.bool_] | None = None,
     reranked: bool = True,
+    also: NDArray[np.int64] | None = None,
 ) -> Candidates:
     """The ``recall_k`` clips of the largest inner product with the query, re-ranked.
 
     Without re-ranking (not wanted, no such graph, or an index without the levels it needs) the
     recall scores decide. Frame relevance is the cosine of text and frame, which one can compare
-    between clips; a cross re-ranker's own where it is what matches text and frames.
+    between clips; a cross re-ranker's own where it is what matches text and frames. ``also`` are
+    clips [N] that are looked at wherever stage 1 has them.
     """
     rows, recall_scores = index.recall(query.recall, recall_k, allowed)
     rows = np.asarray(rows, np.int64)
     recall_scores = np.asarray(recall_scores, np.float32)
+    if also is not None and len(more := np.setdiff1d(also, rows)):
+        own = index.recall_matrix()[more] @ query.recall
+        rows, recall_scores = np.append(rows, more), np.append(recall_scores, own)
+        order = np.argsort(-recall_scores, kind="stable")
+        rows, recall_scores = rows[order], recall_scores[order]
+    looked = look_closely(bundle, index, query, rows, recall_scores, reranked=reranked)
+    if looked.scores is None:
+        order, final = np.arange(len(rows)), recall_scores
+    else:
+        order, final = np.argsort(-looked.scores, kind="stable"), looked.scores
+    hits = clip_hits(index, rows[order], final[order], looked, order)
+    scores = None if looked.scores is None else final[order]
+    return Candidates(rows[order], recall_scores[order], scores, hits)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a close look at K clips says of one query, in the order the clips were given."""
+
+    scores: NDArray[np.float32] | None  # [K] of the re-ranker; None where there is none
+    times: list[NDArray[np.float64]]  # K x [F]
+    relevance: list[NDArray[np.float32]]  # K x [F] in [0, 1], one scale for all
+
+
+def look_closely(
+    bundle: Bundle,
+    index: Index,
+    query: TextTokens,
+    rows: NDArray[np.int64],
+    recall_scores: NDArray[np.float32],
+    *,
+    reranked: bool = True,
+) -> Looked:
+    """Re-rank scores and frame relevance of clips, from their stored tokens."""
     graph = bundle.manifest.rerank if reranked else None
     scores: list[NDArray[np.float32]] = []
     times: list[NDArray[np.float64]] = []
@@ -71,10 +107,19 @@ def find_candidates(
     final = np.concatenate(scores) if scores else recall_scores
     cross = graph is not None and graph.kind == "cross"
     relevance = scaled_weights(relevance, final) if cross else one_scale(relevance)
-    order = np.argsort(-final, kind="stable") if scores else np.arange(len(rows))
-    rows, recall_scores, final = rows[order], recall_scores[order], final[order]
+    return Looked(final if scores else None, times, relevance)
+
+
+def clip_hits(
+    index: Index,
+    rows: NDArray[np.int64],
+    scores: NDArray[np.floating],
+    looked: Looked,
+    order: NDArray[np.int64],
+) -> list[ClipHit]:
+    """Hits of clips [K]; ``order`` [K] is where each was when it was looked at."""
     clips = index.clips
-    hits = [
+    return [
         ClipHit(
             row=row,
             video=int(clips.video[row]),
@@ -82,12 +127,11 @@ def find_candidates(
             start_s=float(clips.start_s[row]),
             end_s=float(clips.end_s[row]),
             score=float(score),
-            times=times[place],
-            relevance=relevance[place],
+            times=looked.times[place],
+            relevance=looked.relevance[place],
         )
-        for row, score, place in zip(rows.tolist(), final.tolist(), order.tolist(), strict=True)
+        for row, score, place in zip(rows.tolist(), scores.tolist(), order.tolist(), strict=True)
     ]
-    return Candidates(rows, recall_scores, final if scores else None, hits)
 
 
 def plain_relevance(query: TextTokens, tokens: StoredTokens) -> NDArray[np.float32]:

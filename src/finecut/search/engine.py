@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,22 @@ from finecut.bundle.load import Bundle
 from finecut.errors import BundleError, IndexMismatch, UsageError
 from finecut.index.meta import read_head, read_meta
 from finecut.index.store import Index
+from finecut.search.answering import (
+    Library,
+    Present,
+    Wanted,
+    answer_fused,
+    answer_ordered,
+    answer_picture,
+    answer_step,
+)
 from finecut.search.calibration import Confidence
-from finecut.search.candidates import Candidates, find_candidates
-from finecut.search.evidence import evidence_of
 from finecut.search.filters import Filters
-from finecut.search.moments import Span, each_moment
+from finecut.search.fusion import read_weights
+from finecut.search.heard import Heard
 from finecut.search.query import Asked, QueryEncoder, stored_moment
+from finecut.search.understood import PICTURE, Sought, understand, without_texts
+from finecut.text.query_language import parse
 from finecut.types import Moment, Results
 
 if TYPE_CHECKING:
@@ -28,9 +39,7 @@ if TYPE_CHECKING:
 
 MAX_K = 1000
 MAX_RECALL_K = 100_000
-# When the candidates give too few moments, four times as many are asked for, twice at most: a
-# drive that is not mounted must not make a search read the whole index.
-_GROW, _ROUNDS = 4, 2
+_BATCH = 256  # queries of a batch that are encoded together
 _MASKS = 16  # filters remembered for one version of the index
 
 
@@ -51,6 +60,16 @@ class _Snapshot:
             kept = list(self._masks.items())[-_MASKS + 1 :]
             self._masks = {**dict(kept), filters: None if made.all() else made}
         return self._masks[filters]
+
+    @cached_property
+    def channels(self) -> tuple[str, ...]:
+        """Channels of text that the index holds."""
+        return tuple(self.index.channels)
+
+    def library(self, bundle: Bundle) -> Library:
+        """What answering takes of it."""
+        weights = read_weights(self.index.directory)
+        return Library(bundle, self.index, self.confidence, weights, self.channels, {})
 
 
 class Searcher:
@@ -132,28 +151,41 @@ class Searcher:
         filters: Filters | None = None,
         rerank: bool = True,
         evidence: bool = True,
+        *,
+        image: bytes | NDArray[np.uint8] | Any = None,
+        duplicates: bool = False,
     ) -> Results:
-        """The k best moments for a sentence or an image, best first.
+        """The k best moments for a sentence, a query or an image, best first.
 
         Args:
-            query: a sentence; or an image: encoded bytes, a PIL image, or uint8
-                [height, width, 3] RGB.
+            query: a sentence, or a query as docs/query-language.md has it; or an image: encoded
+                bytes, a PIL image, or uint8 [height, width, 3] RGB.
             k: moments wanted, 1 to 1000.
             recall_k: clips that stage 1 hands to the re-ranker, 1 to 100,000.
-            filters: which videos may be answered.
+            filters: which videos may be answered, besides what the query says of it.
             rerank: False leaves stage 1's order.
             evidence: whether moments carry frame and patch relevance.
+            image: an image that the sentence says more about.
+            duplicates: True answers every copy of a video, not the best alone.
 
         Returns: at most k moments of files that are there now. ``good_match`` is False where none
             is likely to be what was asked for; the best guesses are listed all the same.
         Raises:
             UsageError: an empty query or a number out of range.
+            QueryError: syntax that cannot be meant, with the character where it goes wrong.
         """
         begun = time.perf_counter()
-        _check_numbers(k, recall_k)
+        wanted = _wanted(k, recall_k, rerank, evidence)
         snapshot = self._snapshot
+        if isinstance(query, str):
+            shown = None if image is None else self._encoder.encode(image)
+            return self._answer_query(
+                snapshot, query, shown, wanted, filters, duplicates=duplicates, begun=begun
+            )
+        if image is not None:
+            raise UsageError("Give a sentence beside an image, or one image alone.")
         asked = self._encoder.encode(query)
-        return self._answer(snapshot, asked, k, recall_k, filters, rerank, evidence, begun)
+        return self._answer_asked(snapshot, asked, wanted, filters, duplicates, begun)
 
     def search_batch(
         self,
@@ -163,16 +195,26 @@ class Searcher:
         filters: Filters | None = None,
         rerank: bool = True,
         evidence: bool = False,
+        *,
+        duplicates: bool = False,
     ) -> list[Results]:
-        """`search` for each sentence, all on one version of the index, encoded together."""
-        _check_numbers(k, recall_k)
+        """`search` for each query, all on one version of the index, encoded together."""
+        wanted = _wanted(k, recall_k, rerank, evidence)
         snapshot = self._snapshot
+        if not all(isinstance(query, str) for query in queries):
+            raise UsageError("Queries in a batch are sentences (str).")
         answers = []
-        for asked in self._encoder.encode_texts(queries):
-            begun = time.perf_counter()
-            answers.append(
-                self._answer(snapshot, asked, k, recall_k, filters, rerank, evidence, begun)
-            )
+        for start in range(0, len(queries), _BATCH):
+            block = queries[start : start + _BATCH]
+            sentences = [parse(query).plain for query in block]
+            self._encoder.encode_texts([one for one in sentences if one is not None])
+            for query in block:
+                begun = time.perf_counter()
+                answers.append(
+                    self._answer_query(
+                        snapshot, query, None, wanted, filters, duplicates=duplicates, begun=begun
+                    )
+                )
         return answers
 
     def more_like(
@@ -186,6 +228,7 @@ class Searcher:
         filters: Filters | None = None,
         rerank: bool = True,
         evidence: bool = True,
+        duplicates: bool = False,
     ) -> Results:
         """Moments like one that is in the index; the clip it lies in is left out.
 
@@ -198,16 +241,17 @@ class Searcher:
             filters: as in `search`.
             rerank: as in `search`.
             evidence: as in `search`.
+            duplicates: as in `search`.
 
         Raises:
             NotFound: no such video or clip.
             UsageError: not exactly one of video and clip, or a number out of range.
         """
         begun = time.perf_counter()
-        _check_numbers(k, recall_k)
+        wanted = _wanted(k, recall_k, rerank, evidence)
         snapshot = self._snapshot
         asked = stored_moment(self.bundle, snapshot.index, video_id, time_s, clip_id)
-        return self._answer(snapshot, asked, k, recall_k, filters, rerank, evidence, begun)
+        return self._answer_asked(snapshot, asked, wanted, filters, duplicates, begun)
 
     def encode_texts(self, queries: Sequence[str]) -> list[Asked]:
         """Sentences as this searcher asks them, remembered for the next time."""
@@ -215,111 +259,107 @@ class Searcher:
 
     # -- answering ------------------------------------------------------------------------------
 
-    def _answer(
+    def _answer_asked(
         self,
         snapshot: _Snapshot,
         asked: Asked,
-        k: int,
-        recall_k: int,
+        wanted: Wanted,
         filters: Filters | None,
-        rerank: bool,
-        evidence: bool,
+        duplicates: bool,
         begun: float,
     ) -> Results:
-        index = snapshot.index
-        allowed = _allowed(snapshot, filters, asked)
-        gallery = len(index.clips) if allowed is None else int(allowed.sum())
-        there = _Present(index)
-        wanted, rounds = max(recall_k, k), 0
-        while True:
-            found = find_candidates(
-                self.bundle, index, asked.tokens, wanted, allowed=allowed, reranked=rerank
-            )
-            spans = there.first(each_moment(found.hits), k)
-            # Merged clips and vanished files can leave too few: look further down.
-            if len(spans) >= k or wanted >= gallery or rounds >= _ROUNDS:
-                break
-            wanted, rounds = wanted * _GROW, rounds + 1
-        sure = snapshot.confidence.of(asked, found, spans, gallery)
-        why = evidence_of(index, asked.tokens, spans) if evidence else [None] * len(spans)
-        moments = [
-            self._moment(index, there, found, span, sure[i], why[i]) for i, span in enumerate(spans)
-        ]
+        """By pictures alone."""
+        allowed, gallery = _allowed(snapshot, filters, asked.without)
+        library = snapshot.library(self.bundle)
+        there = Present(library, duplicates=duplicates)
+        moments = answer_picture(library, asked, wanted, allowed, gallery, there)
+        return self._results(snapshot, moments, asked.label, gallery, begun)
+
+    def _answer_query(
+        self,
+        snapshot: _Snapshot,
+        query: str,
+        image: Asked | None,
+        wanted: Wanted,
+        filters: Filters | None,
+        *,
+        duplicates: bool,
+        begun: float,
+    ) -> Results:
+        tree, notes = without_texts(parse(query), snapshot.channels)
+        sought = understand(tree, self._encoder, filters, image)
+        allowed, gallery = _allowed(snapshot, sought.filters, None)
+        library = snapshot.library(self.bundle)
+        there = Present(library, duplicates=duplicates)
+        heard = _heard(snapshot, sought, allowed)
+        given = (library, sought, heard, wanted, allowed, gallery, there)
+        pictures = sought.channels is None or PICTURE in sought.channels
+        term = sought.single
+        moments: list[Moment] | None
+        if len(sought.steps) > 1:
+            moments = answer_ordered(*given)
+        elif term is None or not pictures:
+            moments = answer_step(*given)
+        else:
+            moments = answer_fused(*given) if heard.channels and image is None else None
+            if moments is None:
+                assert term.asked is not None
+                moments = answer_picture(library, term.asked, wanted, allowed, gallery, there)
+        label = query if image is None else f"image and {query}"
+        understood = query if tree.plain is not None else str(tree)
+        return self._results(snapshot, moments, label, gallery, begun, understood, notes)
+
+    def _results(
+        self,
+        snapshot: _Snapshot,
+        moments: list[Moment],
+        label: str,
+        gallery: int,
+        begun: float,
+        understood: str = "",
+        notes: Sequence[str] = (),
+    ) -> Results:
         return Results(
             moments,
-            query=asked.label,
+            query=label,
             elapsed_ms=(time.perf_counter() - begun) * 1e3,
-            good_match=snapshot.confidence.good(sure),
+            good_match=snapshot.confidence.good([moment.confidence for moment in moments]),
             gallery=gallery,
+            understood=understood,
+            notes=notes,
         )
-
-    def _moment(
-        self,
-        index: Index,
-        there: _Present,
-        found: Candidates,
-        span: Span,
-        confidence: float,
-        why: Any,
-    ) -> Moment:
-        best = span.hits[0]
-        place = int(np.flatnonzero(found.rows == best.row)[0])
-        rerank_scores = found.rerank_scores
-        return Moment(
-            video=there.path(best.video) or "",
-            video_id=index.videos[best.video].video_id,
-            start_s=span.start_s,
-            end_s=span.end_s,
-            best_s=span.best_s,
-            score=best.score,
-            recall_score=float(found.recall_scores[place]),
-            rerank_score=None if rerank_scores is None else float(rerank_scores[place]),
-            confidence=confidence,
-            clip_ids=tuple(int(index.clips.clip_id[hit.row]) for hit in span.hits),
-            evidence=why,
-        )
-
-
-class _Present:
-    """Paths of videos that are there now, each looked for once per search."""
-
-    def __init__(self, index: Index) -> None:
-        self._videos = index.videos
-        self._known: dict[int, str | None] = {}
-
-    def path(self, video: int) -> str | None:
-        if video not in self._known:
-            self._known[video] = self._videos[video].present_path()
-        return self._known[video]
-
-    def first(self, spans: Iterable[Span], k: int) -> list[Span]:
-        """The first k moments of files that are there."""
-        kept: list[Span] = []
-        for span in spans:
-            if len(kept) == k:
-                break
-            if self.path(span.hits[0].video):
-                kept.append(span)
-        return kept
 
 
 def _allowed(
-    snapshot: _Snapshot, filters: Filters | None, asked: Asked
-) -> NDArray[np.bool_] | None:
+    snapshot: _Snapshot, filters: Filters | None, without: int | None
+) -> tuple[NDArray[np.bool_] | None, int]:
+    """[G] bool of the clips that may be answered (None: all), and how many they are."""
     allowed = None if filters is None else snapshot.mask(filters)
-    if asked.without is None:
-        return allowed
     size = len(snapshot.index.clips)
-    allowed = np.ones(size, bool) if allowed is None else allowed.copy()
-    allowed[asked.without] = False
-    return allowed
+    if without is not None:
+        allowed = np.ones(size, bool) if allowed is None else allowed.copy()
+        allowed[without] = False
+    return allowed, size if allowed is None else int(allowed.sum())
 
 
-def _check_numbers(k: int, recall_k: int) -> None:
+def _heard(snapshot: _Snapshot, sought: Sought, allowed: NDArray[np.bool_] | None) -> Heard:
+    """Looks up texts of the channels the query asks for, in videos that may be answered."""
+    channels = snapshot.channels
+    if sought.channels is not None:
+        channels = tuple(name for name in channels if name in sought.channels)
+    videos = None
+    if allowed is not None:
+        videos = np.zeros(len(snapshot.index.videos), bool)
+        videos[snapshot.index.clips.video[allowed]] = True
+    return Heard(snapshot.index, channels, videos)
+
+
+def _wanted(k: int, recall_k: int, rerank: bool, evidence: bool) -> Wanted:
     for name, value, most in (("k", k, MAX_K), ("recall_k", recall_k, MAX_RECALL_K)):
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not whole or not 1 <= value <= most:
             raise UsageError(f"{name} must be a whole number, 1 to {most}, got {value!r}.")
+    return Wanted(k, recall_k, rerank, evidence)
 
 
 def _check_fingerprint(index: Index, bundle: Bundle) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,9 @@ class Filters:
     A path pattern without a slash is for file names (``*.mp4``), one with a slash for whole paths
     or their last folders (``2024/*``); ``*`` also crosses folders. Patterns are alternatives. The
     date of a video is what its container says, else when the file was last written.
+
+    ``inside``, ``named`` and their opposites are what a query's ``in:`` and ``name:`` say: they
+    leave case aside, and without ``*`` or ``?`` they take a folder's name and part of a file's.
     """
 
     path_glob: str | Sequence[str] | None = None
@@ -40,6 +43,10 @@ class Filters:
     min_height: int | None = None  # pixels, as shown
     max_height: int | None = None
     video_ids: Sequence[str] | None = None
+    inside: Sequence[str] | None = None
+    named: Sequence[str] | None = None
+    not_inside: Sequence[str] | None = None
+    not_named: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -70,7 +77,7 @@ class Filters:
             least, most = getattr(self, low), getattr(self, high)
             if least is not None and most is not None and least > most:
                 raise UsageError(f"The filters {low} = {least} and {high} = {most} exclude all.")
-        for name in ("path_glob", "video_ids"):
+        for name in ("path_glob", "video_ids", "inside", "named", "not_inside", "not_named"):
             value = getattr(self, name)
             items = (value,) if isinstance(value, str) else value
             good = items is None or (
@@ -123,6 +130,10 @@ class Filters:
             and _within(video.height, self.min_height, self.max_height)
             and (self.video_ids is None or video.video_id in self.video_ids)
             and (self.path_glob is None or self._path_fits(video.paths))
+            and (self.inside is None or _any_fits(_inside, self.inside, video.paths))
+            and (self.named is None or _any_fits(_named, self.named, video.paths))
+            and not _any_fits(_inside, self.not_inside or (), video.paths)
+            and not _any_fits(_named, self.not_named or (), video.paths)
         )
 
     def mask(self, videos: Sequence[VideoRow], clips: ClipTable) -> NDArray[np.bool_]:
@@ -132,6 +143,25 @@ class Filters:
 
     def _path_fits(self, paths: Sequence[str]) -> bool:
         return any(_glob(glob, path) for glob in self.path_glob or () for path in paths)
+
+
+def _any_fits(
+    fits: Callable[[str, str], bool], patterns: Sequence[str], paths: Sequence[str]
+) -> bool:
+    return any(fits(pattern.lower(), path.lower()) for pattern in patterns for path in paths)
+
+
+def _inside(pattern: str, path: str) -> bool:
+    """A pattern as `path_glob` has it, or the name of a folder the video lies in, however deep."""
+    if not set(pattern) & set("*?["):
+        pattern = pattern.replace(os.sep, "/").rstrip("/") + "/*"
+    return _glob(pattern, path)
+
+
+def _named(pattern: str, path: str) -> bool:
+    """A glob on the file's name, or part of it."""
+    name = path.replace(os.sep, "/").rsplit("/", 1)[-1]
+    return fnmatch.fnmatchcase(name, pattern) if set(pattern) & set("*?[") else pattern in name
 
 
 def _glob(pattern: str, path: str) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from finecut.bundle.load import Bundle
     from finecut.index.store import Index
+    from finecut.text.query_tree import Words
 
 _REMEMBERED = 512  # encoded sentences: paging and filters ask for the same one again and again
 
@@ -63,6 +64,50 @@ class QueryEncoder:
                 kept = {**self._known, **{query: known[query] for query in new}}
                 self._known = dict(list(kept.items())[-_REMEMBERED:])
         return [Asked(known[query], query, "text") for query in queries]
+
+    def encode_words(self, words: Sequence[Words]) -> list[Asked]:
+        """Sentences of a query, new ones in one batch; a weight draws towards its piece.
+
+        A weight of w adds w - 1 times the piece on its own to the whole sentence: above 1 the
+        sentence means more of it, below 1 less.
+        """
+        weighted = {piece.text for item in words for piece in item.pieces if piece.weight != 1.0}
+        texts = dict.fromkeys([*(item.text for item in words), *weighted])
+        known = {asked.label: asked.tokens for asked in self.encode_texts(list(texts))}
+        made = []
+        for item in words:
+            tokens = known[item.text]
+            parts = [(known[p.text], p.weight - 1.0) for p in item.pieces if p.weight != 1.0]
+            if parts and len(item.pieces) > 1:
+                tokens = mixed([(tokens, 1.0), *parts])
+            made.append(Asked(tokens, item.text, "text"))
+        return made
+
+    def with_image(self, words: Asked, image: Asked) -> Asked:
+        """An image and a sentence about it as one query; both count the same."""
+        tokens = mixed([(image.tokens, 1.0), (words.tokens, 1.0)])
+        return Asked(tokens, f"image and {words.label}", "image")
+
+
+def mixed(parts: Sequence[tuple[TextTokens, float]]) -> TextTokens:
+    """Several queries as one: a weighted sum, as long as the first of them was.
+
+    Recall vectors are made equally long before they are added, so that the weights mean the same
+    for sentences and images. Word tokens are those of the first.
+    """
+    first = parts[0][0]
+    length = float(np.linalg.norm(first.recall))
+    recall = sum((weight * _unit(tokens.recall) for tokens, weight in parts), np.float32(0))
+    text = sum((weight * _unit(tokens.text) for tokens, weight in parts), np.float32(0))
+    return TextTokens(
+        recall=(_unit(np.asarray(recall)) * length).astype(np.float32),
+        text=_unit(np.asarray(text)).astype(np.float32),
+        words=first.words,
+    )
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)
 
 
 def image_frames(image: Any, bundle: Bundle) -> NDArray[np.uint8]:

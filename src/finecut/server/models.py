@@ -41,8 +41,29 @@ class ShownEvidence(Answer):
 Match = Literal["strong", "fair", "weak"]
 
 
+class ShownReason(Answer):
+    """What speaks for a moment."""
+
+    channel: str = Field(description="picture, said, shown, told or named")
+    score: float = Field(description="sureness of the picture; share of the words a text holds")
+    text: str | None = Field(description="as it is stored; null of a picture")
+    source: str | None = Field(description="where the text is from")
+    start_s: float | None = Field(description="of the text; null: of the whole video")
+    end_s: float | None
+
+
+class ShownStep(Answer):
+    """Where one step of `a THEN b` was found."""
+
+    query: str
+    start_s: float
+    end_s: float
+    best_s: float
+    confidence: float = Field(ge=0, le=1)
+
+
 class Result(Answer):
-    """One moment. The first nine fields are those of ``finecut search --json``."""
+    """One moment. The first eleven fields are those of ``finecut search --json``."""
 
     video: str = Field(description="a path under which the video is present now")
     video_id: str
@@ -53,6 +74,8 @@ class Result(Answer):
     recall_score: float
     rerank_score: float | None
     confidence: float = Field(ge=0, le=1, description="comparable between queries")
+    reasons: list[ShownReason] = Field(description="why, the strongest first")
+    steps: list[ShownStep] = Field(description="of an ordered query; empty of any other")
     match: Match = Field(description="the confidence in a word; weak is below the good-match bar")
     name: str = Field(description="the file's name")
     duration_s: float
@@ -72,6 +95,8 @@ class SearchAnswer(Answer):
     """The object ``finecut search --json`` prints, with what a page needs besides."""
 
     query: str
+    understood: str = Field(description="the query as it was read: reads as the same query")
+    notes: list[str] = Field(description="what a person should know besides, in sentences")
     kind: Literal["text", "image", "like"]
     elapsed_ms: float
     good_match: bool = Field(description="false: nothing here is likely to be what was asked for")
@@ -208,6 +233,8 @@ class Ready(Answer):
 
 SEARCH_EXAMPLE = {
     "query": "a dog catches a frisbee",
+    "understood": "a dog catches a frisbee",
+    "notes": [],
     "kind": "text",
     "elapsed_ms": 18.4,
     "good_match": True,
@@ -224,6 +251,25 @@ SEARCH_EXAMPLE = {
             "recall_score": 0.371,
             "rerank_score": 0.412,
             "confidence": 0.93,
+            "reasons": [
+                {
+                    "channel": "picture",
+                    "score": 0.91,
+                    "text": None,
+                    "source": None,
+                    "start_s": None,
+                    "end_s": None,
+                },
+                {
+                    "channel": "said",
+                    "score": 0.67,
+                    "text": "Good dog! Bring me the frisbee.",
+                    "source": "sidecar park.en.srt",
+                    "start_s": 13.1,
+                    "end_s": 15.0,
+                },
+            ],
+            "steps": [],
             "match": "strong",
             "name": "park.mp4",
             "duration_s": 95.2,

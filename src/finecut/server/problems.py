@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from finecut.errors import FinecutError, VideoError
+from finecut.errors import FinecutError, QueryError, VideoError
 
 log = logging.getLogger("finecut.server")
 
@@ -30,6 +30,9 @@ class Problem(BaseModel):
     detail: str = Field(examples=["No video with the id 0f… is in this index."])
     instance: str | None = Field(default=None, examples=["/api/v1/videos/0f"])
     reason: str | None = Field(default=None, description="a short word, for videos that fail")
+    at: int | None = Field(
+        default=None, description="the character (from 0) where a query cannot be read"
+    )
 
 
 class Refused(Exception):
@@ -50,6 +53,7 @@ def problem(
     *,
     instance: str | None = None,
     reason: str | None = None,
+    at: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """A problem document as a response.
@@ -67,6 +71,8 @@ def problem(
         body["instance"] = instance
     if reason is not None:
         body["reason"] = reason
+    if at is not None:
+        body["at"] = at
     return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -115,6 +121,7 @@ def answer(error: Exception, instance: str | None = None) -> JSONResponse:
             str(error),
             instance=instance,
             reason=error.reason if isinstance(error, VideoError) else None,
+            at=error.at if isinstance(error, QueryError) else None,
             headers=headers,
         )
     log.error("unexpected error at %s", instance, exc_info=error)

@@ -133,6 +133,8 @@ async def _answer(
             state.telemetry.no_match.inc()
         return SearchAnswer(
             query=query if isinstance(query, str) else results.query,
+            understood=results.understood,
+            notes=list(results.notes),
             kind=kind,
             elapsed_ms=round(results.elapsed_ms, 3),
             good_match=results.good_match,

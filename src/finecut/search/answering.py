@@ -1,0 +1,367 @@
+"""From an understood query to moments, in one version of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finecut.search.candidates import Candidates, find_candidates
+from finecut.search.composed import StepSearch
+from finecut.search.evidence import evidence_of
+from finecut.search.fusion import Weights, fused_scores, reasons_of
+from finecut.search.heard import SURE, Heard, Where
+from finecut.search.moments import Span, each_moment
+from finecut.search.ordered import Chain, find_chains
+from finecut.search.places import Place, with_texts
+from finecut.types import Moment, Reason, Stretch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from finecut.bundle.load import Bundle
+    from finecut.index.store import Index
+    from finecut.search.calibration import Confidence
+    from finecut.search.query import Asked
+    from finecut.search.understood import Sought
+
+# When the candidates give too few moments, four times as many are asked for, twice at most: a
+# drive that is not mounted must not make a search read the whole index.
+_GROW, _ROUNDS = 4, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What every kind of search is told besides its query."""
+
+    k: int
+    recall_k: int
+    rerank: bool
+    evidence: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """One version of an index with what is needed to search it."""
+
+    bundle: Bundle
+    index: Index
+    confidence: Confidence
+    weights: Weights
+    channels: tuple[str, ...]  # of text that the index holds
+    same: dict[int, int]  # video -> first video of its group of near-duplicates
+
+
+class Present:
+    """Paths of videos that are there now, each looked for once per search; a copy counts once."""
+
+    def __init__(self, library: Library, *, duplicates: bool) -> None:
+        self._videos = library.index.videos
+        self._same = {} if duplicates else library.same
+        self._known: dict[int, str | None] = {}
+        self._shown: dict[int, int] = {}  # group -> the video of it that is answered
+        self.hidden: set[int] = set()
+
+    def path(self, video: int) -> str | None:
+        if video not in self._known:
+            self._known[video] = self._videos[video].present_path()
+        return self._known[video]
+
+    def admits(self, video: int) -> bool:
+        """Whether moments of the video may be answered."""
+        if not self.path(video):
+            return False
+        group = self._same.get(video)
+        if group is None or self._shown.setdefault(group, video) == video:
+            return True
+        self.hidden.add(video)
+        return False
+
+    def first(self, spans: Iterable[Span], k: int) -> list[Span]:
+        """The first k moments of files that are there."""
+        kept: list[Span] = []
+        for span in spans:
+            if len(kept) == k:
+                break
+            if self.admits(span.hits[0].video):
+                kept.append(span)
+        return kept
+
+
+def answer_picture(
+    library: Library,
+    asked: Asked,
+    wanted: Wanted,
+    allowed: NDArray[np.bool_] | None,
+    gallery: int,
+    there: Present,
+) -> list[Moment]:
+    """Moments for one sentence, image or moment, by pictures alone."""
+    bundle, index = library.bundle, library.index
+
+    def find(count: int) -> Candidates:
+        return find_candidates(
+            bundle, index, asked.tokens, count, allowed=allowed, reranked=wanted.rerank
+        )
+
+    found, spans = _enough(find, wanted, gallery, there)
+    sure = library.confidence.of(asked, found, spans, gallery)
+    why = _evidence(index, asked, spans, wanted)
+    return [
+        _moment(library, there, found, span, sure[i], why[i], (Reason("picture", sure[i]),))
+        for i, span in enumerate(spans)
+    ]
+
+
+def _enough(
+    find: Callable[[int], Candidates], wanted: Wanted, gallery: int, there: Present
+) -> tuple[Candidates, list[Span]]:
+    """Candidates, and k moments of them where there are so many."""
+    count, rounds = max(wanted.recall_k, wanted.k), 0
+    while True:
+        found = find(count)
+        spans = there.first(each_moment(found.hits), wanted.k)
+        # Merged clips and vanished files can leave too few: look further down.
+        if len(spans) >= wanted.k or count >= gallery or rounds >= _ROUNDS:
+            return found, spans
+        count, rounds = count * _GROW, rounds + 1
+
+
+def answer_fused(
+    library: Library,
+    sought: Sought,
+    heard: Heard,
+    wanted: Wanted,
+    allowed: NDArray[np.bool_] | None,
+    gallery: int,
+    there: Present,
+) -> list[Moment] | None:
+    """Moments for one sentence, by pictures and words together; None where no word answers."""
+    term = sought.single
+    assert term is not None and term.asked is not None
+    texts = heard.words(term.words)
+    if not texts:
+        return None
+    index, asked = library.index, term.asked
+    found = find_candidates(
+        library.bundle,
+        index,
+        asked.tokens,
+        max(wanted.recall_k, wanted.k),
+        allowed=allowed,
+        reranked=wanted.rerank,
+        also=_clips_of(library, texts, asked, allowed),
+    )
+    places = with_texts(list(each_moment(found.hits)), found.hits, texts)
+    scores = fused_scores(places, library.weights)
+    order = sorted(range(len(places)), key=lambda i: (-scores[i], i))
+    kept = [i for i in order if there.admits(places[i].video)][: wanted.k]
+    spans = [places[i].span for i in kept]
+    seen = library.confidence.of(asked, found, spans, gallery, capped=False)
+    sure = np.minimum.accumulate(
+        [
+            1.0 - (1.0 - own) * (1.0 - _heard_chance(places[i], library.weights))
+            for i, own in zip(kept, seen, strict=True)
+        ]
+        or [0.0]
+    )
+    why = _evidence(index, asked, spans, wanted)
+    return [
+        _moment(
+            library,
+            there,
+            found,
+            span,
+            float(sure[place]),
+            why[place],
+            reasons_of(places[i], seen[place], library.weights),
+            score=scores[i],
+        )
+        for place, (i, span) in enumerate(zip(kept, spans, strict=True))
+    ]
+
+
+def _heard_chance(place: Place, weights: Weights) -> float:
+    return max(
+        (SURE * item.share**2 * min(1.0, weights.of(item.channel)) for item in place.texts),
+        default=0.0,
+    )
+
+
+def _clips_of(
+    library: Library, texts: Sequence[Any], asked: Asked, allowed: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
+    """Clips during which texts are heard; of a text about a whole video its most fitting clip."""
+    index = library.index
+    rows = np.arange(len(index.clips)) if allowed is None else np.flatnonzero(allowed)
+    where = Where.clips(index, rows)
+    found = [np.zeros(0, np.int64)]
+    for item in texts:
+        own = rows[where.during(item)]
+        if item.whole and len(own) > 1:
+            scores = index.recall_matrix()[own] @ asked.tokens.recall
+            own = own[[int(scores.argmax())]]
+        found.append(own)
+    return np.unique(np.concatenate(found))
+
+
+def answer_step(
+    library: Library,
+    sought: Sought,
+    heard: Heard,
+    wanted: Wanted,
+    allowed: NDArray[np.bool_] | None,
+    gallery: int,
+    there: Present,
+) -> list[Moment]:
+    """Moments for one step: terms with AND, quotes, NOT, or words alone."""
+    search = step_searches(library, sought, heard, wanted)[0]
+    texts = heard.texts(search.step)
+    heard_only = any(term.phrases for term in search.step.terms) or not search.pictures
+
+    def find(count: int) -> Candidates:
+        return search.candidates(count, allowed)
+
+    if heard_only:
+        found = find(max(wanted.recall_k, wanted.k, 4 * len(texts)))
+        places = with_texts([], found.hits, texts)
+        places.sort(key=lambda p: (-p.span.score, -max((t.score for t in p.texts), default=0.0)))
+        spans = there.first((place.span for place in places), wanted.k)
+        texts_of = {id(place.span): place.texts for place in places}
+        kept = [Place(span, texts_of[id(span)]) for span in spans]
+    else:
+        found, spans = _enough(find, wanted, gallery, there)
+        by_span = with_texts(spans, [], texts) if texts else [Place(span) for span in spans]
+        kept = by_span[: wanted.k]
+    first = next((term.asked for term in search.step.terms if term.asked is not None), None)
+    own = [search.sure(p.span.hits[0].row, _where(p), gallery) for p in kept]
+    sure = np.minimum.accumulate(own) if own else []
+    why = _evidence(library.index, first, [place.span for place in kept], wanted)
+    return [
+        _moment(
+            library,
+            there,
+            found,
+            place.span,
+            float(sure[i]),
+            why[i],
+            reasons_of(place, None if heard_only and first is None else own[i], library.weights),
+        )
+        for i, place in enumerate(kept)
+    ]
+
+
+def _where(place: Place) -> Where:
+    span = place.span
+    return Where(np.array([place.video]), np.array([span.start_s]), np.array([span.end_s]))
+
+
+def answer_ordered(
+    library: Library,
+    sought: Sought,
+    heard: Heard,
+    wanted: Wanted,
+    allowed: NDArray[np.bool_] | None,
+    gallery: int,
+    there: Present,
+) -> list[Moment]:
+    """Moments for steps in order: one per video, from the first step's begin to the last's end."""
+    searches = step_searches(library, sought, heard, wanted)
+    chains = find_chains(searches, sought.within, wanted.k, wanted.recall_k, allowed)
+    kept = [chain for chain in chains if there.admits(chain.video)][: wanted.k]
+    made = [_ordered_moment(library, searches, chain, gallery, there) for chain in kept]
+    sure = np.minimum.accumulate([moment.confidence for moment in made]) if made else []
+    return [replace(m, confidence=float(c)) for m, c in zip(made, sure, strict=True)]
+
+
+def _ordered_moment(
+    library: Library, searches: Sequence[StepSearch], chain: Chain, gallery: int, there: Present
+) -> Moment:
+    index = library.index
+    steps = []
+    reasons: list[Reason] = []
+    for search, found in zip(searches, chain.steps, strict=True):
+        where = Where(np.array([chain.video]), np.array([found.start_s]), np.array([found.end_s]))
+        own = search.sure(found.row, where, gallery)
+        steps.append(Stretch(search.step.label, found.start_s, found.end_s, found.best_s, own))
+        span = Place(Span((), found.start_s, found.end_s, found.best_s))
+        span.texts = [
+            item for item in search.heard.texts(search.step) if bool(where.during(item)[0])
+        ]
+        reasons += reasons_of(span, own, library.weights)
+    first = searches[0].step.terms[0].asked
+    row = chain.steps[0].row
+    recall = 0.0
+    if first is not None:
+        recall = float(index.recall_matrix()[row] @ first.tokens.recall)
+    return Moment(
+        video=there.path(chain.video) or "",
+        video_id=index.videos[chain.video].video_id,
+        start_s=steps[0].start_s,
+        end_s=steps[-1].end_s,
+        best_s=steps[0].best_s,
+        score=float(np.exp(chain.chance)),
+        recall_score=recall,
+        rerank_score=None,
+        confidence=min(step.confidence for step in steps),
+        clip_ids=tuple(dict.fromkeys(int(index.clips.clip_id[s.row]) for s in chain.steps)),
+        reasons=tuple(reasons),
+        steps=tuple(steps),
+    )
+
+
+def step_searches(
+    library: Library, sought: Sought, heard: Heard, wanted: Wanted
+) -> list[StepSearch]:
+    """One search per step."""
+    pictures = sought.channels is None or "picture" in sought.channels
+    return [
+        StepSearch(
+            library.bundle,
+            library.index,
+            library.confidence,
+            step,
+            heard,
+            pictures=pictures,
+            reranked=wanted.rerank,
+        )
+        for step in sought.steps
+    ]
+
+
+def _evidence(index: Index, asked: Asked | None, spans: Sequence[Span], wanted: Wanted) -> Any:
+    if not wanted.evidence or asked is None:
+        return [None] * len(spans)
+    return evidence_of(index, asked.tokens, spans)
+
+
+def _moment(
+    library: Library,
+    there: Present,
+    found: Candidates,
+    span: Span,
+    confidence: float,
+    why: Any,
+    reasons: tuple[Reason, ...],
+    score: float | None = None,
+) -> Moment:
+    best = span.hits[0]
+    index = library.index
+    place = int(np.flatnonzero(found.rows == best.row)[0])
+    rerank_scores = found.rerank_scores
+    return Moment(
+        video=there.path(best.video) or "",
+        video_id=index.videos[best.video].video_id,
+        start_s=span.start_s,
+        end_s=span.end_s,
+        best_s=span.best_s,
+        score=best.score if score is None else score,
+        recall_score=float(found.recall_scores[place]),
+        rerank_score=None if rerank_scores is None else float(rerank_scores[place]),
+        confidence=confidence,
+        clip_ids=tuple(int(index.clips.clip_id[hit.row]) for hit in span.hits),
+        evidence=why,
+        reasons=reasons,
+    )
