@@ -102,7 +102,8 @@ class Folder:
     def video(self, name: str) -> Path | None:
         """The video meant by ``name``: by path below the root, then file name, then stem.
 
-        DiDeMo names some files with a bare dot at the end, and re-downloaded sets have other
+        DiDeMo names some files with a bare dot at the end, ActivityNet's files begin with a v_ that
+        its loaders take off the names, and re-downloaded sets have other
         extensions than published: the stem decides then. Of several, the first that is a video; a
         still (a video of one frame) only where no video is meant.
         """
@@ -110,7 +111,7 @@ class Folder:
         known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
         stem = posix.stem if posix.suffix.lower() in known else posix.name
         for kind in (VIDEO_SUFFIXES, IMAGE_SUFFIXES):
-            for key in (posix.as_posix(), posix.name, stem, stem.rstrip(".")):
+            for key in (posix.as_posix(), posix.name, stem, stem.rstrip("."), f"v_{stem}"):
                 for path in self._by_key.get(key, ()):
                     if path.suffix.lower() in kind:
                         return self.root / path

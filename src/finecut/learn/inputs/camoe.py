@@ -9,12 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from finecut.errors import MissingDependency
 from finecut.learn.encoders.clip_tokenizer import ClipTokenizer
-from finecut.learn.inputs.state import read_state, write_state
+from finecut.learn.inputs.state import tagger_of_training, write_state
 from finecut.learn.methods.camoe import CamoeConfig
 from finecut.learn.methods.camoe_text import learn_key_pieces, stream_inputs
-from finecut.text.tags import Tagger
+from finecut.text.tags import default_tagger, tag
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ class CamoeTextInputs:
     """
 
     def __init__(
-        self, config: CamoeConfig, tagger: Tagger | None, sentences: Sequence[str] = ()
+        self, config: CamoeConfig, tagger: str | None, sentences: Sequence[str] = ()
     ) -> None:
         self.config = config
         self.tagger = tagger
@@ -39,7 +38,7 @@ class CamoeTextInputs:
     @classmethod
     def learn(cls, config: CamoeConfig, sentences: Sequence[str]) -> CamoeTextInputs:
         """From training captions: which pieces of the vocabulary are nouns', which verbs'."""
-        return cls(config, Tagger(), sentences)
+        return cls(config, default_tagger().name, sentences)
 
     @classmethod
     def load(cls, config: CamoeConfig, folder: Path) -> CamoeTextInputs:
@@ -48,26 +47,13 @@ class CamoeTextInputs:
         Raises:
             UsageError: it is not there.
         """
-        name = read_state(folder / STATE)["tagger"]
-        try:
-            tagger = Tagger()
-        except MissingDependency:
-            tagger = None
-        if tagger is None or tagger.name != name:
-            log.warning(
-                "training tagged its captions by %s, here is %s: the model's own table of nouns "
-                "and verbs is used",
-                name,
-                tagger.name if tagger else "no tagger",
-            )
-            tagger = None
-        return cls(config, tagger)
+        return cls(config, tagger_of_training(folder / STATE))
 
     def __call__(self, sentences: Sequence[str]) -> dict[str, Tensor]:
         if self.tagger is None:
             return {"input_ids": self.tokenizer(list(sentences), self.config.max_words)[0]}
         return stream_inputs(
-            self.tagger(sentences),
+            tag(sentences),
             self._pieces,
             self.config.sentence_mode,
             start_id=self.tokenizer.sot,
@@ -79,13 +65,13 @@ class CamoeTextInputs:
     def save(self, folder: Path) -> None:
         """Which tagger it was; the table of pieces is part of the model."""
         if self.tagger is not None:
-            write_state(folder / STATE, {"tagger": self.tagger.name})
+            write_state(folder / STATE, {"tagger": self.tagger})
 
     def prepare_model(self, model: nn.Module) -> None:
         """Fill the model's table of noun and verb pieces."""
         if self.tagger is not None and self._learn_from:
             model_: Any = model
-            nouns, verbs = learn_key_pieces(model_, self.tagger(self._learn_from), self._pieces)
+            nouns, verbs = learn_key_pieces(model_, tag(self._learn_from), self._pieces)
             log.info("%d pieces are nouns', %d verbs'", nouns, verbs)
 
     def _pieces(self, word: str) -> list[int]:

@@ -1,14 +1,18 @@
-"""Small JSON files of a run's ``text_state`` folder, written whole or not at all."""
+"""Small files of a run's ``text_state`` folder, written whole or not at all."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
-from finecut.errors import UsageError
+from finecut.errors import MissingDependency, UsageError
 from finecut.learn.data.files import read_json
+from finecut.text.tags import default_tagger
+
+log = logging.getLogger(__name__)
 
 
 def write_state(path: Path, value: Any) -> None:
@@ -16,18 +20,29 @@ def write_state(path: Path, value: Any) -> None:
     write_text_state(path, json.dumps(value, ensure_ascii=False))
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """What ``write_state`` wrote: an object that names the tagger.
+def tagger_of_training(path: Path) -> str | None:
+    """The tagger that made the training's tags, where it is the one installed here; else None.
 
     Raises:
-        UsageError: it is not there, or something else is.
+        UsageError: the state is not there, or names no tagger.
     """
     if not path.is_file():
         raise UsageError(f"{path} is missing: the run's text state is incomplete.")
     found = read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("tagger"), str):
         raise UsageError(f"{path} does not say which tagger made the training's tags.")
-    return found
+    try:
+        here = default_tagger().name
+    except MissingDependency:
+        here = "none"
+    if here == found["tagger"]:
+        return here
+    log.warning(
+        "training tagged its captions by %s, here is %s: the model's own table of words is used",
+        found["tagger"],
+        here,
+    )
+    return None
 
 
 def write_text_state(path: Path, text: str) -> None:

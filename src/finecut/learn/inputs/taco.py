@@ -16,12 +16,12 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from finecut.errors import MissingDependency, UsageError
-from finecut.learn.inputs.state import read_state, write_state, write_text_state
+from finecut.errors import UsageError
+from finecut.learn.inputs.state import tagger_of_training, write_state, write_text_state
 from finecut.learn.methods.taco import TacoConfig
 from finecut.learn.methods.taco_text import learn_piece_weights, text_inputs
 from finecut.text.idf import IdfTable
-from finecut.text.tags import Tagged, Tagger, split_words
+from finecut.text.tags import Tagged, default_tagger, split_words, tag
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class TacoTextInputs:
         config: TacoConfig,
         tokenizer: Tokenizer,
         idf: IdfTable,
-        tagger: Tagger | None,
+        tagger: str | None,
         sentences: Sequence[str] = (),
     ) -> None:
         size = tokenizer.get_vocab_size()
@@ -61,13 +61,13 @@ class TacoTextInputs:
             sentences: the training captions; a repeated caption counts each time.
             vocabulary: BERT's vocab.txt, or a tokenizer.json.
         """
-        config, tagger = _taco(config), Tagger()
-        idf = IdfTable.build([w.word for w in words] for words in tagger(sentences))
+        config = _taco(config)
+        idf = IdfTable.build([w.word for w in words] for words in tag(sentences))
         if vocabulary is not None:
             tokenizer = read_vocabulary(vocabulary)
         else:
             tokenizer = learn_vocabulary(sentences, config.text.vocab_size)
-        return cls(config, tokenizer, idf, tagger, sentences)
+        return cls(config, tokenizer, idf, default_tagger().name, sentences)
 
     @classmethod
     def load(cls, config: Any, folder: Path) -> TacoTextInputs:
@@ -79,25 +79,13 @@ class TacoTextInputs:
         for name in (STATE, TOKENIZER, IDF):
             if not (folder / name).is_file():
                 raise UsageError(f"{folder / name} is missing: the text state is incomplete.")
-        trained_with = read_state(folder / STATE)["tagger"]
-        try:
-            tagger = Tagger()
-        except MissingDependency:
-            tagger = None
-        if tagger is None or tagger.name != trained_with:
-            log.warning(
-                "training tagged its captions by %s, here is %s: word weights come from the "
-                "model's own table",
-                trained_with,
-                tagger.name if tagger else "no tagger",
-            )
-            tagger = None
         tokenizer = read_vocabulary(folder / TOKENIZER)
+        tagger = tagger_of_training(folder / STATE)
         return cls(_taco(config), tokenizer, IdfTable.load(folder / IDF), tagger)
 
     def __call__(self, sentences: Sequence[str]) -> dict[str, Tensor]:
         if self.tagger is not None:
-            tagged = self.tagger(sentences)
+            tagged = tag(sentences)
         else:
             tagged = [[Tagged(word, "X") for word in split_words(text)] for text in sentences]
         made = text_inputs(tagged, self.tokenizer, self.idf, max_words=self.config.max_words)
@@ -114,13 +102,13 @@ class TacoTextInputs:
         beside = folder / f".{IDF}"
         self.idf.save(beside)
         beside.replace(folder / IDF)
-        write_state(folder / STATE, {"tagger": self.tagger.name})
+        write_state(folder / STATE, {"tagger": self.tagger})
 
     def prepare_model(self, model: nn.Module) -> None:
         """Fill the model's table of piece weights."""
         if self.tagger is not None and self._learn_from:
             taco: Any = getattr(model, "taco", model)
-            tagged = self.tagger(self._learn_from)
+            tagged = tag(self._learn_from)
             weighted = learn_piece_weights(taco, tagged, self.tokenizer, self.idf)
             log.info("%d pieces of the vocabulary have a weight", weighted)
 
