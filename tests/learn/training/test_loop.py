@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from finecut.errors import UsageError
 from finecut.learn.checkpoint import load_checkpoint, read_header
 from finecut.learn.recipe import Recipe, load_recipe
+from finecut.learn.training import watch
 from finecut.learn.training.loop import train
 from finecut.learn.training.watch import TrainingError
 
@@ -194,6 +195,18 @@ def tiny_config() -> dict[str, Any]:
     from finecut.learn.encoders.tiny import TINY
 
     return asdict(TINY)
+
+
+def test_a_loss_that_does_not_move_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "WINDOW", 3)
+    seen = []
+    made = recipe(epochs=20, batch_size=24, lr=1e-12, log_every=100)  # all pairs in every step
+    train(made, tmp_path / "run", data=opener(), on_progress=seen.append)
+    told = [now.warning for now in seen if now.warning]
+    assert len(told) == 1 and "the loss" in told[0]
+    assert [line["warning"] for line in log(tmp_path / "run") if line["warning"]] == told
 
 
 def test_early_stop(tmp_path: Path) -> None:

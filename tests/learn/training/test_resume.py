@@ -152,3 +152,42 @@ def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UsageError, match=r"not empty and no run \('thesis\.tex'"):
         train(recipe(), tmp_path, data=opener())
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    made, run = recipe(epochs=1), tmp_path / "run"
+    train(made, run, data=opener(), should_stop=lambda: True)
+    (run / ".writing").mkdir()
+    for name in (".writing/model.safetensors", "last/state.pt.123.tmp", "log.jsonl.9.tmp"):
+        (run / name).write_bytes(b"half")
+    train(made, run, data=opener())
+    assert not [path for path in run.rglob("*") if "tmp" in path.name or "writing" in path.name]
+
+
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("report.json", "{", "is not the report of a run"),
+    ("report.json", '{"x": 1}', "is not the report of a run"),
+    ("recipe.toml", "name =", "is not the recipe this run was begun with"),
+])  # fmt: skip
+def test_a_folder_whose_files_are_broken(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    run = tmp_path / "run"
+    train(recipe(epochs=1), run, data=opener(), should_stop=lambda: True)
+    (run / name).write_text(text)
+    with pytest.raises(UsageError, match=message):
+        train(recipe(epochs=1), run, data=opener())
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    made = recipe(epochs=1)
+    refused = []
+
+    def from_within() -> bool:
+        with pytest.raises(UsageError, match="is being trained by process"):
+            train(made, tmp_path / "run", data=opener())
+        refused.append(True)
+        return True
+
+    train(made, tmp_path / "run", data=opener(), should_stop=from_within)
+    assert refused

@@ -85,7 +85,7 @@ def train(
         with folder.opened(recipe) if ranks.first else contextlib.nullcontext():
             done = ranks.from_first(folder.finished() if ranks.first else None)
             if done is not None:
-                return RunReport.from_json(done, already_finished=True)
+                return done
             run = _Run(recipe, folder, ranks, data or from_recipe, on_progress)
             return run.go(should_stop or (lambda: False))
 
@@ -194,7 +194,7 @@ class _Run:
         if self.early_stop:
             self.report.notes.append(f"{self.waited} epochs without a better validation: stopped")
         if self.ranks.first:
-            self.folder.save_report(self.report.to_json())
+            self.folder.save_report(self.report)
         return self.report
 
     def one_step(self, batch: Batch) -> float:

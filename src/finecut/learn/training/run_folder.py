@@ -27,6 +27,7 @@ from finecut.errors import UsageError
 from finecut.index.lock import FileLock
 from finecut.learn.checkpoint import CONFIG, WEIGHTS, save_checkpoint
 from finecut.learn.recipe import Recipe
+from finecut.learn.training.report import RunReport
 
 RECIPE, LOG, REPORT, BANK = "recipe.toml", "log.jsonl", "report.json", "query_bank.safetensors"
 TEXT_STATE = "text_state"
@@ -65,17 +66,30 @@ class RunFolder:
                 write_text(self.folder / RECIPE, recipe.to_toml())
             else:
                 self._check_recipe(recipe)
+            self._clear_unfinished()
             yield
         finally:
             if self._board is not None:
                 self._board.close()
             lock.release()
 
+    def _clear_unfinished(self) -> None:
+        """Remove what a process that was killed was writing."""
+        shutil.rmtree(self.folder / ".writing", ignore_errors=True)
+        for left in (*self.folder.glob("*.tmp"), *self.folder.glob("last/*.tmp")):
+            left.unlink()
+
     def _check_recipe(self, recipe: Recipe) -> None:
-        stored = tomllib.loads((self.folder / RECIPE).read_text(encoding="utf-8"))
+        path = self.folder / RECIPE
+        try:
+            stored = tomllib.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:  # no text, or no TOML
+            raise UsageError(
+                f"'{path}' is not the recipe this run was begun with: {error}"
+            ) from error
         given = tomllib.loads(recipe.to_toml())
         for table in (stored, given):
-            table["data"].pop("root", None)  # the data may have moved
+            table.get("data", {}).pop("root", None)  # the data may have moved
         different = sorted(_differences(stored, given))
         if different:
             raise UsageError(
@@ -134,15 +148,26 @@ class RunFolder:
             os.replace(writing / name, self.folder / name)
         writing.rmdir()
 
-    def save_report(self, report: Mapping[str, Any]) -> None:
+    def save_report(self, report: RunReport) -> None:
         """Mark the run finished; the state to go on from is dropped."""
-        write_text(self.folder / REPORT, json.dumps(report, indent=2) + "\n")
+        write_text(self.folder / REPORT, json.dumps(report.to_json(), indent=2) + "\n")
         shutil.rmtree(self.folder / "last", ignore_errors=True)
 
-    def finished(self) -> dict[str, Any] | None:
-        """The report of a finished run, else None."""
+    def finished(self) -> RunReport | None:
+        """The report of a finished run, else None.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
         path = self.folder / REPORT
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return RunReport.from_json(
+                json.loads(path.read_text(encoding="utf-8")), already_finished=True
+            )
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"'{path}' is not the report of a run: {error}") from error
 
     # ------------------------------------------------------------------ the log
 

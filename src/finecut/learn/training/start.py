@@ -104,7 +104,7 @@ class StartingPoint:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         model: Any = self.spec.model(recipe.model_config({**facts, **self.found}))
-        note = f"weights are random ({recipe.start.weights})"
+        note = f"weights are random (seed {recipe.seed})"
         if self.whole is not None and _fits(self.whole.state_dict(), model.state_dict()):
             model.load_state_dict(self.whole.state_dict())
             note = f"every weight is from {recipe.start.weights}"
