@@ -29,7 +29,7 @@ def evaluate_model(
     data: PairData,
     *,
     recall_k: int | None = RECALL_K,
-    rerank: bool = True,
+    rerank: bool | None = None,
     dsl: float | None = None,
     qbnorm: NDArray | None = None,
     beta: float = BETA,
@@ -45,7 +45,8 @@ def evaluate_model(
         model: a method (``learn/methods/protocol.py``); left on its device and in its mode.
         data: one split.
         recall_k: candidates of each sentence that are re-ranked; None: every video.
-        rerank: whether there is a re-ranked column.
+        rerank: whether there is a re-ranked column; None: where the method re-ranks otherwise
+            than recall orders (its ``reranks``).
         dsl: temperature of a dual-softmax column on the plain similarities; None: no such column.
         qbnorm: recall vectors [N, R] of a bank of training sentences for a QB-Norm column.
         beta: of QB-Norm: 20 on cosines, 1 / temperature on scaled logits.
@@ -58,6 +59,7 @@ def evaluate_model(
     Raises:
         ShapeError: scores that are not finite, or a bank of another model.
     """
+    from finecut.learn.evaluation import moments
     from finecut.learn.evaluation import rerank as fine
     from finecut.learn.evaluation.tokens import encode_parts
 
@@ -74,6 +76,8 @@ def evaluate_model(
     best = sims.rows
     if gains:
         extra["graded"] = {"plain": graded_figures(sims.rows, gains, sims.shape)}
+    if rerank is None:
+        rerank = bool(getattr(model, "reranks", True))
     if rerank:
         k = min(recall_k or len(video), len(video))
         candidates = fine.candidates_of(sims, k)
@@ -83,6 +87,9 @@ def evaluate_model(
         report["reranked"] = _column(Sims(best, sims.shape), right, settings)
         if gains:
             extra["graded"]["reranked"] = graded_figures(best, gains, sims.shape)
+    if moments.has_times(data):
+        located = moments.moment_figures(model, data, text, video)  # type: ignore[arg-type]
+        extra |= {"moments": located} if located else {}
     missing = list(data.missing)
     stated = {
         "name": data.name,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from finecut.errors import ShapeError
 from finecut.learn.evaluation.columns import RowsOf, Sims
-from finecut.learn.evaluation.tokens import Progress, TokenParts, as_tensors, device_of
+from finecut.learn.evaluation.tokens import Progress, TokenParts, device_of, tokens_to
 from finecut.learn.methods.protocol import TextTokens, VideoTokens
 from finecut.learn.two_stage import recall_candidates
 
@@ -63,10 +63,10 @@ def fine_scores(
     for clip, end in enumerate(ends.tolist()):
         pairs, start = order[start:end], end
         if len(pairs):
-            tokens = _move(video.select([clip]), device)
+            tokens = tokens_to(video.select([clip]), device)
             for at in range(0, len(pairs), TEXTS_AT_ONCE):
                 some = pairs[at : at + TEXTS_AT_ONCE]
-                texts = _move(text.select(some // count), device)
+                texts = tokens_to(text.select(some // count), device)
                 fine[some] = model.rerank(texts, tokens).scores[:, 0].float().cpu().numpy()
         if on_progress:
             on_progress("clips re-ranked", clip + 1, len(video))
@@ -97,9 +97,3 @@ def merged(sims: Sims, candidates: NDArray[np.int64], fine: NDArray[np.float32])
         return scores
 
     return rows_of
-
-
-def _move(tokens: Any, device: torch.device) -> Any:
-    if device.type == "cpu":
-        return tokens
-    return type(tokens)(**{name: value.to(device) for name, value in as_tensors(tokens).items()})

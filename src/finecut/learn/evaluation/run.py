@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finecut.errors import UsageError
+from finecut.errors import UsageError, VideoError
 from finecut.learn.checkpoint import CONFIG, load_checkpoint
-from finecut.learn.data.open_split import open_split
+from finecut.learn.data.benchmark import Protocol
+from finecut.learn.data.folder import Folder
+from finecut.learn.data.open_split import find_benchmark, open_split
 from finecut.learn.data.pairs import ChecksModel, PairData
+from finecut.learn.data.video_pairs import VideoPairs
 from finecut.learn.encoders.archive import read_tensors
-from finecut.learn.evaluation.cache import FOLDER, PartCache, hash_checkpoint, hash_folder
+from finecut.learn.evaluation.cache import PartCache, hash_checkpoint, hash_folder
 from finecut.learn.evaluation.evaluate import evaluate_model
 from finecut.learn.evaluation.report import Report
 from finecut.learn.evaluation.standing import standing
 from finecut.learn.evaluation.tokens import Progress
 from finecut.learn.recipe import HOLD_OUT, Recipe, load_recipe
+from finecut.learn.training.run_folder import BANK, RECIPE, TEXT_STATE
+from finecut.learn.training.validate import without_unreadable
 
-RECIPE, BANK, TEXT_STATE = "recipe.toml", "query_bank.safetensors", "text_state"
 ON_LOGITS = frozenset({"clip4clip", "eercf", "camoe"})  # methods whose loss scales similarities
 
 
@@ -31,7 +35,7 @@ ON_LOGITS = frozenset({"clip4clip", "eercf", "camoe"})  # methods whose loss sca
 class Options:
     """What is asked for beside the plain column; None takes the recipe's number."""
 
-    rerank: bool = True
+    rerank: bool | None = None  # None: where the method re-ranks
     recall_k: int | None = None
     every_candidate: bool = False
     dsl: bool = False
@@ -42,6 +46,7 @@ class Options:
     cache: bool = True
     device: str = "cpu"
     relevance: Path | None = None
+    protocol: Protocol | None = None  # None: the split's own
 
 
 def evaluate_run(
@@ -69,6 +74,66 @@ def evaluate_run(
     options = options or Options()
     recipe = read_run(run)
     model: Any = load_checkpoint(run).to(_device(options.device))
+    data = _open(run, recipe, split, root, model, options.protocol)
+    published = getattr(data, "published", (None, None))
+    own_protocol = getattr(data, "own_protocol", data.protocol)
+    if on_open:
+        on_open(data)
+    wanted = recipe.evaluate
+    temperature = options.dsl_temperature
+    if temperature is None:
+        temperature = wanted.dsl_temperature / logit_scale(recipe.method, model)
+    every = options.every_candidate
+    batch_size = options.batch_size or wanted.batch_size
+    settings: dict[str, Any] = {
+        "recall_k": None if every else options.recall_k or wanted.recall_k,
+        "rerank": True if every or options.recall_k else options.rerank,
+        "dsl": temperature if options.dsl else None,
+        "qbnorm": read_bank(run) if options.qbnorm else None,
+        "beta": options.beta or wanted.qbnorm_beta,
+        "relevance": options.relevance,
+        "batch_size": batch_size,
+        "on_progress": on_progress,
+    }
+    root_hash = hash_folder(recipe.data_root(root), but=run) if options.cache else ""
+
+    def measured(data: PairData, unreadable: Mapping[str, str]) -> Report:
+        chosen_on = recipe.data.validation
+        facts = {
+            "method": recipe.method,
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            **standing(
+                data,
+                published=published,
+                changed_protocol=own_protocol if own_protocol != data.protocol else None,
+                chosen_on=None if chosen_on.startswith(HOLD_OUT) else chosen_on,
+            ),
+            **({"unreadable": dict(unreadable)} if unreadable else {}),
+        }
+        store = None
+        if options.cache:
+            asked = [root_hash, recipe.to_toml(), data.name, data.split, str(batch_size)]
+            texts = [*data.video_ids, "", *data.sentences]
+            store = PartCache(run, hash_checkpoint(run), [*asked, *texts])
+        return evaluate_model(model, data, store=store, facts=facts, **settings)
+
+    try:
+        return measured(data, {})
+    except VideoError:  # its first frame could be read and others cannot: go on without it
+        rest, reasons = without_unreadable(data)
+        return measured(rest, reasons)
+
+
+def _open(
+    run: Path,
+    recipe: Recipe,
+    split: str,
+    root: Path | None,
+    model: Any,
+    protocol: Protocol | None,
+) -> PairData:
+    """The split; with another protocol than its own where that is asked for."""
     state = run / TEXT_STATE
     data = open_split(
         recipe,
@@ -79,54 +144,20 @@ def evaluate_run(
     )
     if isinstance(data, ChecksModel):
         data.check_model(model)
-    if on_open:
-        on_open(data)
-    wanted = recipe.evaluate
-    batch_size = options.batch_size or wanted.batch_size
-    store = None
-    if options.cache:
-        place = recipe.data_root(root)
-        store = PartCache(
-            run,
-            hash_checkpoint(run),
-            [
-                hash_folder(place, but=run) if place.is_dir() else "",
-                recipe.to_toml(),
-                data.name,
-                data.split,
-                str(batch_size),
-                *data.video_ids,
-                "",
-                *data.sentences,
-            ],
+    if protocol is None or protocol == data.protocol:
+        return data
+    if not isinstance(data, VideoPairs):
+        raise UsageError(
+            f'--protocol {protocol} takes videos (data.kind = "videos"), not {recipe.data.kind}: '
+            f"this split's own protocol is {data.protocol}."
         )
-    temperature = None
-    if options.dsl:
-        temperature = options.dsl_temperature
-        if temperature is None:
-            temperature = wanted.dsl_temperature / logit_scale(recipe.method, model)
-    chosen_on = recipe.data.validation
-    facts = {
-        "method": recipe.method,
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-        **standing(data, chosen_on=None if chosen_on.startswith(HOLD_OUT) else chosen_on),
-    }
-    every = 0 if options.every_candidate else None
-    return evaluate_model(
-        model,
-        data,
-        recall_k=(options.recall_k or wanted.recall_k) if every is None else None,
-        rerank=options.rerank,
-        dsl=temperature,
-        qbnorm=read_bank(run) if options.qbnorm else None,
-        beta=options.beta or wanted.qbnorm_beta,
-        relevance=options.relevance,
-        batch_size=batch_size,
-        store=store,
-        on_progress=on_progress,
-        facts=facts,
+    benchmark = find_benchmark(recipe, split, Folder(recipe.data_root(root)))
+    footage = dict(zip(data.video_ids, data.footage, strict=True))
+    changed = VideoPairs(
+        replace(benchmark, protocol=protocol), footage, data.text, data.sampling, data.needs
     )
+    changed.own_protocol = data.protocol  # type: ignore[attr-defined]
+    return changed
 
 
 def read_run(run: Path) -> Recipe:
@@ -193,8 +224,3 @@ def same_method(runs: Sequence[Path]) -> None:
             f"Several runs are averaged as seeds of one method, got {methods}; evaluate them one "
             "by one and compare with --against."
         )
-
-
-def used_cache(run: Path) -> Path:
-    """Where a run keeps encoded parts; safe to delete."""
-    return run / FOLDER

@@ -194,3 +194,10 @@ def to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {name: to_device(item, device) for name, item in value.items()}
     return value
+
+
+def tokens_to(tokens: T, device: torch.device) -> T:
+    """The same tokens on a device."""
+    if device.type == "cpu":
+        return tokens
+    return type(tokens)(**{name: value.to(device) for name, value in as_tensors(tokens).items()})
