@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from finecut.errors import UsageError
-from finecut.learn.recipe import Recipe, TrainConfig, expand, load_recipe
+from finecut.learn.recipe import (
+    DataConfig,
+    EvaluateConfig,
+    Recipe,
+    Start,
+    TrainConfig,
+    expand,
+    load_recipe,
+)
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -144,3 +153,14 @@ def test_the_written_recipe_holds_every_default(small: Path) -> None:
     table = tomllib.loads(load_recipe(small).to_toml())
     assert table["train"]["lr"] == 1e-4 and table["evaluate"]["recall_k"] == 50
     assert table["model"] == {"head": "seqTransf"}
+
+
+def test_every_key_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    keys = {
+        field.name
+        for kind in (Recipe, Start, DataConfig, TrainConfig, EvaluateConfig)
+        for field in fields(kind)
+    }
+    assert not {key for key in keys - {"features"} if f"`{key}`" not in page and key != "start"
+                and f"[{key}]" not in page and f"[data.{key}]" not in page}  # fmt: skip
