@@ -45,6 +45,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/eercf_stage2.py
+	$(BIN)/python benchmarks/train_step.py
 	@if [ -n "$$FINECUT_SHARED" ]; then \
 		$(BIN)/python benchmarks/normalisation.py && $(BIN)/python benchmarks/laff_fusion.py; \
 	else echo "left out, FINECUT_SHARED is not set: normalisation, laff_fusion" >&2; fi

@@ -86,11 +86,11 @@ def train(
             done = ranks.from_first(folder.finished() if ranks.first else None)
             if done is not None:
                 return done
-            run = _Run(recipe, folder, ranks, data or from_recipe, on_progress)
+            run = Run(recipe, folder, ranks, data or from_recipe, on_progress)
             return run.go(should_stop or (lambda: False))
 
 
-class _Run:
+class Run:
     """One run in one process: everything that `go` works with."""
 
     def __init__(
