@@ -164,10 +164,8 @@ def cache(
             last = time.monotonic()
             eta = f", {time_text(now.eta_s)[:-2]} left" if now.eta_s is not None else ""
             bad = f", {now.failed} failed" if now.failed else ""
-            say(
-                f"decoding: {now.done}/{now.total} videos, {now.per_s:.1f} a second, "
-                f"{now.x_realtime:.0f}x real time{eta}{bad}"
-            )
+            speed = _speed(now.per_s, now.x_realtime)
+            say(f"decoding: {now.done}/{now.total} videos, {speed}{eta}{bad}")
 
     with Interrupt("Stopping after the videos in hand") as interrupt:
         report = make_cache(
@@ -203,10 +201,9 @@ def _show(report: CacheReport) -> None:
     if len(report.failures) > MOST_NAMED:
         say(f"and {len(report.failures) - MOST_NAMED} more failed")
     if report.done:
-        speed = report.video_s / report.elapsed_s
+        speed = _speed(report.done / report.elapsed_s, report.video_s / report.elapsed_s)
         out(
-            f"{report.done} videos in {report.elapsed_s:.1f} s "
-            f"({report.done / report.elapsed_s:.1f} a second, {speed:.0f}x real time); "
+            f"{report.done} videos in {report.elapsed_s:.1f} s ({speed}); "
             f"{report.unchanged} were there"
         )
     else:
@@ -261,3 +258,8 @@ def synthetic(
     else:
         counts = ", ".join(f"{count} {split}" for split, count in made.clips.items())
         out(f"{path_text(str(made.folder))}: {counts}")
+
+
+def _speed(per_s: float, x_realtime: float) -> str:
+    """Videos a second, and how much faster than they play; stills do not play."""
+    return f"{per_s:.1f} a second" + (f", {x_realtime:.0f}x real time" if x_realtime else "")

@@ -22,8 +22,6 @@ from finecut.learn.methods.laff_starter import LaffStarterConfig
 from finecut.learn.starter.export import POOLED_VIEWS, SENTENCES
 
 BATCH_FRAMES = 16
-BATCH_SENTENCES = 64
-FRAME_SIDE = 224
 
 
 class Starter:
@@ -39,7 +37,6 @@ class Starter:
         self.views = 1 + manifest.video.patch_rows * manifest.video.patch_columns
         self.tokenizer = load_tokenizer(self.bundle.files.read("tokenizer.json"), "starter")
         self.tokenizer.enable_truncation(manifest.text.max_words)
-        self.tokenizer.enable_padding(pad_id=manifest.text.pad_id)
         self._video = self._part("video.onnx", [POOLED_VIEWS, "recall_embeds"])
         self._text = self._part("text.onnx", [SENTENCES, "recall_query"])
 
@@ -62,20 +59,16 @@ class Starter:
         return np.concatenate(parts)
 
     def sentences(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        """[Q, sentence + recall]."""
-        order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
-        found: list[NDArray[np.float32] | None] = [None] * len(sentences)
-        for at in range(0, len(order), BATCH_SENTENCES):
-            rows = order[at : at + BATCH_SENTENCES]
-            coded = self.tokenizer.encode_batch([sentences[row] for row in rows])
+        """[Q, sentence + recall]; one by one, for the text graph's four-bit products differ in the
+        third digit with the size of a batch, and a run that goes on must see the same."""
+        found = []
+        for coding in self.tokenizer.encode_batch(list(sentences)):
             feeds = {
-                "input_ids": np.array([c.ids for c in coded], np.int64),
-                "word_mask": np.array([c.attention_mask for c in coded], bool),
+                "input_ids": np.array([coding.ids], np.int64),
+                "word_mask": np.ones((1, len(coding.ids)), bool),
             }
-            vectors, recall = self._text.run([SENTENCES, "recall_query"], feeds)
-            for row, made in zip(rows, np.concatenate([vectors, recall], axis=1), strict=True):
-                found[row] = made
-        return np.stack([row for row in found if row is not None])
+            found.append(np.concatenate(self._text.run([SENTENCES, "recall_query"], feeds), axis=1))
+        return np.concatenate(found)
 
 
 @cache
