@@ -133,6 +133,7 @@ def test_a_trec_run_is_scored(place: Path, call: Run) -> None:
         ("run1 --data data --split val", "no split 'val'"),
         ("run1 --data data --beta -1", "--beta must be a number above 0, got -1"),
         ("run1 --data data --dsl-temperature nan", "--dsl-temperature must be a number above 0"),
+        ("run1 --data data --protocol pairs", "--protocol must be single, multi or paragraph"),
         ("run1 --data data --bank bank.npy", "--bank cannot be used with RUN folders"),
         ("--sims sims.npy --text-to-video right.npy --qbnorm", "--qbnorm cannot be used with"),
         ("--sims sims.npy --text-to-video right.npy --beta 2", "also needs --bank FILE"),
@@ -144,3 +145,22 @@ def test_what_cannot_be_meant_is_refused(words: str, message: str, place: Path, 
     done = call("evaluate", *words.split(), cwd=place)
     assert done.code == 2 and message in done.err, done.err
     assert not done.out
+
+
+def test_steps_are_measured_where_the_folder_is_crosstask(place: Path, call: Run) -> None:
+    from index.clips import write_video
+
+    root = place / "crosstask"
+    (root / "annotations").mkdir(parents=True)
+    (root / "tasks_primary.txt").write_text("7\nPaint\nhttp://x\n2\nred,blue\n")
+    (root / "annotations" / "7_a.csv").write_text("1,0,2\n2,2,4\n")
+    write_video(root / "a.mp4", ["red", "blue"], seconds=2.0)
+    words = ("evaluate", "run1", "--data", "crosstask", "--split", "primary")
+    done = call(*words, "--output", "out/steps.json", "--json", cwd=place)
+    assert done.code == 0, done.err
+    assert set(done.json["crosstask"]["per_task"]) == {"7"}
+    assert done.json == json.loads((place / "out" / "steps.json").read_text())
+    shown = call("evaluate", "run1", "run2", *words[2:], cwd=place)
+    assert "CrossTask: average recall of the steps" in shown.out and "2 seeds" in shown.out
+    refused = call(*words, "--dsl", cwd=place)
+    assert refused.code == 2 and "--dsl cannot be used with CrossTask and COIN" in refused.err

@@ -11,7 +11,7 @@ import typer
 from finecut.cli import options
 from finecut.cli.learn import need_torch
 from finecut.cli.show import command, print_json, say, table
-from finecut.cli.show_result import show_result
+from finecut.cli.show_result import show_procedures, show_result
 from finecut.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,8 +48,13 @@ def evaluate(
         typer.Option(metavar="K", help="Candidates to re-rank, or all; the recipe's otherwise."),
     ] = None,
     rerank: Annotated[
-        bool, typer.Option("--rerank/--no-rerank", help="With or without the re-ranked figures.")
-    ] = True,
+        bool | None,
+        typer.Option("--rerank/--no-rerank", help="Re-ranked figures; where the method re-ranks."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="single, multi or paragraph; the split's own otherwise."),
+    ] = None,
     dsl: Annotated[
         bool, typer.Option("--dsl", help="Also with dual softmax over all queries.")
     ] = False,
@@ -110,7 +115,7 @@ def evaluate(
         raise UsageError("evaluate takes one of: RUN folders, --sims FILE, or --run FILE.")
     of_model = {
         "--data": data, "--recall-k": recall_k, "--qbnorm": qbnorm or None,
-        "--batch-size": batch_size,
+        "--batch-size": batch_size, "--protocol": protocol, "--rerank": rerank,
     }  # fmt: skip
     of_scores = {
         "--dsl": dsl or None, "--dsl-temperature": dsl_temperature, "--beta": beta,
@@ -134,16 +139,23 @@ def evaluate(
         reports = [_matrix(sims, text_to_video, bank, dsl, dsl_temperature, beta, relevance)]
     else:
         need_torch()
+        from finecut.learn.evaluation.procedures_run import is_procedure
         from finecut.learn.evaluation.run import Options, evaluate_run, same_method
 
+        if protocol not in (None, "single", "multi", "paragraph"):
+            raise UsageError(f"--protocol must be single, multi or paragraph, got {protocol!r}.")
+        same_method(runs or [])
+        if is_procedure(runs or [], data, split):
+            _refuse("CrossTask and COIN", of_scores | {"--recall-k": recall_k})
+            _procedures(runs or [], data, split, device, cache, output, as_json)
+            return
         k, every = _recall_k(recall_k)
         wanted = Options(
             rerank=rerank, recall_k=k, every_candidate=every,
             dsl=dsl or dsl_temperature is not None, dsl_temperature=dsl_temperature,
             qbnorm=qbnorm or beta is not None, beta=beta, batch_size=batch_size,
-            cache=cache, device=device, relevance=relevance,
+            cache=cache, device=device, relevance=relevance, protocol=protocol,
         )  # fmt: skip
-        same_method(runs or [])
         reports = []
         for folder in runs or []:
             progress = Progress()
@@ -218,6 +230,36 @@ def _matrix(
         beta=beta or BETA,
         relevance=relevance,
     )
+
+
+def _procedures(
+    runs: list[Path],
+    data: Path | None,
+    split: str,
+    device: str,
+    cache: bool,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    from finecut.learn.evaluation import result
+    from finecut.learn.evaluation.compare import with_seeds
+    from finecut.learn.evaluation.procedures_run import evaluate_procedures
+
+    found = with_seeds(
+        [
+            evaluate_procedures(
+                run, split, root=data, device=device, cache=cache, on_progress=Progress()
+            )
+            for run in runs
+        ]
+    )
+    if output is not None:
+        result.write_result(output, found)
+    if as_json:
+        print_json(found)
+    else:
+        show_procedures(found)
+    say(f"not a standard run: {found['why_not']}")
 
 
 def _run_file(

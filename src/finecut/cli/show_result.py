@@ -36,6 +36,14 @@ def show_result(found: dict[str, Any]) -> None:
             f"{figures['ndcg_at_10']:.4f}, mAP {figures['mAP']:.4f} of {figures['queries']} "
             "sentences"
         )
+    if "moments" in found:
+        block = found["moments"]
+        recalls = ", ".join(
+            f"R@1 at IoU {name.rsplit('_', 1)[1]} {value:.1f}"
+            for name, value in block.items()
+            if name.startswith("r_at_1_iou")
+        )
+        out(f"moments in the right video: {recalls}, mean IoU {block['miou']:.1f}")
     if "against" in found:
         _show_difference(found["against"])
 
@@ -88,3 +96,19 @@ def _settings(found: dict[str, Any]) -> list[str]:
         block = found["qbnorm"]
         lines.append(f"qbnorm: bank of {block['bank_size']} sentences, beta {block['beta']:g}")
     return lines
+
+
+def show_procedures(found: dict[str, Any]) -> None:
+    """CrossTask's recall or COIN's frame accuracy."""
+    spread = found.get("sd", {})
+    for name, figure, what in (
+        ("crosstask", "recall", "average recall of the steps"),
+        ("coin", "frame_accuracy", "frame accuracy"),
+    ):
+        if name in found:
+            block = found[name]
+            deviation = spread.get(name, {}).get(figure)
+            text = "" if deviation is None else f" ± {deviation:.1f}, {found['seeds']} seeds"
+            out(f"{found['name']}: {what} {block[figure]:.1f} %{text}, {block['videos']} videos")
+            for task, value in block.get("per_task", {}).items():
+                out(f"  {task}: {value:.1f} %")

@@ -31,7 +31,9 @@ def make_videos(folder: Path, count: int = 5) -> Path:
     return folder
 
 
-def make_run(folder: Path, name: str = "eercf", seed: int = 1, bank: int = 7) -> Path:
+def make_run(
+    folder: Path, name: str = "eercf", seed: int = 1, bank: int = 7, layout: str = "jsonl"
+) -> Path:
     """What `finecut train` leaves of a tiny model with random weights."""
     torch.manual_seed(seed)
     model: nn.Module = TINY_MODELS[name].build(tiny_clip(seed))
@@ -41,7 +43,7 @@ def make_run(folder: Path, name: str = "eercf", seed: int = 1, bank: int = 7) ->
         name=f"tiny-{name}",
         method=method,
         seed=seed,
-        data=DataConfig(root="$NOWHERE", format="jsonl", sampling=Sampling(max_frames=MAX_FRAMES)),
+        data=DataConfig(root="$NOWHERE", format=layout, sampling=Sampling(max_frames=MAX_FRAMES)),
         evaluate=EvaluateConfig(recall_k=3, batch_size=2),
     )
     (folder / "recipe.toml").write_text(recipe.to_toml())

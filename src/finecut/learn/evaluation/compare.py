@@ -156,6 +156,15 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], di
     return _mean(results), _deviation(results)
 
 
+def with_seeds(singles: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One result as it is; of several the means, with ``sd``, ``seeds`` and ``runs``."""
+    if len(singles) == 1:
+        return dict(singles[0])
+    mean, spread = over_seeds(singles)
+    mean.pop("seed", None)
+    return {**mean, "sd": spread, "seeds": len(singles), "runs": list(singles)}
+
+
 _SETTINGS = (
     "recall_k", "temperature", "beta", "bank_size", "gallery", "queries", "missing", "standard",
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import finecut
 from finecut.errors import UsageError
-from finecut.learn.evaluation.compare import over_seeds
+from finecut.learn.evaluation.compare import with_seeds
 from finecut.learn.evaluation.report import Report
 from finecut.learn.evaluation.whole_file import whole_file
 
@@ -22,18 +22,12 @@ def as_json(reports: Sequence[Report]) -> dict[str, Any]:
     Raises:
         UsageError: the reports are of different queries or galleries.
     """
-    first = reports[0]
-    if len(reports) == 1:
-        return first.to_json()
     if len({report.queries_hash for report in reports}) > 1:
         raise UsageError(
             "The runs were measured on different queries or galleries: seeds of one experiment "
             "are evaluated on the same split."
         )
-    singles = [report.to_json() for report in reports]
-    mean, spread = over_seeds(singles)
-    mean.pop("seed", None)
-    return {**mean, "sd": spread, "seeds": len(reports), "runs": singles}
+    return with_seeds([report.to_json() for report in reports])
 
 
 def as_stored(reports: Sequence[Report]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def evaluate_run(
     """
     options = options or Options()
     recipe = read_run(run)
-    model: Any = load_checkpoint(run).to(_device(options.device))
+    model: Any = load_checkpoint(run).to(torch_device(options.device))
     data = _open(run, recipe, split, root, model, options.protocol)
     published = getattr(data, "published", (None, None))
     own_protocol = getattr(data, "own_protocol", data.protocol)
@@ -203,7 +203,12 @@ def logit_scale(method: str, model: Any) -> float:
     return float(clip.logit_scale.detach().float().exp())
 
 
-def _device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        UsageError: there is none here.
+    """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
