@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from finecut.errors import UsageError
 from finecut.learn.checkpoint import load_checkpoint, method_name
 from finecut.learn.recipe import load_recipe
 from finecut.learn.training.loop import train
@@ -41,6 +42,15 @@ def test_a_recipe_loads_and_is_called_like_its_file(path: Path):
     assert recipe.name == path.stem
     assert recipe.source
     assert recipe.data.validation != recipe.data.test
+
+
+def test_a_recipe_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("eercf-msvd").name == "eercf-msvd"
+    with pytest.raises(UsageError, match=r"no recipe of that name; near it are .*eercf-msvd"):
+        load_recipe("eercf-mvsd")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_recipe("eercf-msvd.toml")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

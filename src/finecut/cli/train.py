@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=options.examples(
             "finecut train recipes/laff-flickr8k.toml --output runs/laff",
-            "finecut train recipes/finetune-starter.toml --data my-videos --output runs/mine",
+            "finecut train finetune-starter --data my-videos --output runs/mine",
             "finecut train recipes/laff-flickr8k.toml --output runs/short --set train.epochs=2",
         )
     )(train)
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 @command
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of ours.")],
     output: Annotated[Path, typer.Option("--output", metavar="RUN", help="The run's folder.")],
     data: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ nearest known key. ``docs/training.md`` explains every key; the defaults are CLI
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import re
 import tomllib
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import finecut
 from finecut.errors import UsageError
 from finecut.learn.data.sampling import Sampling
 from finecut.learn.strict_toml import (
@@ -264,13 +266,40 @@ def expand(path: str) -> Path:
     return Path(re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, path)).expanduser()
 
 
+def find_recipe(named: Path | str) -> Path:
+    """The file meant: a path, or the name of a recipe that comes with finecut.
+
+    Raises:
+        UsageError: neither; the message says what is like it.
+    """
+    path = Path(named)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    package = Path(finecut.__file__).parent
+    for folder in (package / "recipes", package.parents[1] / "recipes"):  # wheel, source tree
+        ours = {file.stem: file for file in sorted(folder.glob("*.toml"))}
+        if path.name in ours:
+            return ours[path.name]
+        if ours:
+            near = difflib.get_close_matches(path.name, ours, n=3, cutoff=0.3) or sorted(ours)
+            raise UsageError(
+                f"There is no file {path.name!r} and no recipe of that name; near it are "
+                f"{', '.join(near)}."
+            )
+    return path
+
+
 def load_recipe(path: Path | str, settings: Iterable[str] = ()) -> Recipe:
     """Read a recipe; ``settings`` like ``train.epochs=1`` go over what the file says.
+
+    Args:
+        path: a file, or the name of a recipe that comes with finecut.
+        settings: ``KEY.KEY=VALUE``.
 
     Raises:
         UsageError: the file cannot be read, is no TOML, or says something it may not.
     """
-    path = Path(path)
+    path = find_recipe(path)
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise UsageError(f"'{path}' is larger than {MAX_RECIPE_BYTES} bytes: no recipe.")
