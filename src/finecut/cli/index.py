@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from finecut.index.report import IndexEvent, IndexReport
 
 PLAIN_EVERY_S = 5.0  # between lines of progress where stderr is no terminal
+MOST_NOTES = 20  # of what could not be read of the words, shown
 ETA_FILES = 20  # or a fifth of all: before that the time left is a guess that misleads
 
 
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
             "  Nothing to do: 8 files are indexed and unchanged.",
             'finecut index ~/Videos /media/camera --exclude "*.part" --exclude drafts',
             "finecut index clips --index clips.index --levels frame --json",
+            "finecut index ~/Videos --channels said,told,named",
         )
     )(index)
 
@@ -61,6 +63,26 @@ def index(
     follow_symlinks: Annotated[
         bool, typer.Option("--follow-symlinks", help="Go through links, each target once.")
     ] = False,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Words to be found by: some of said,shown,told,named, or none. "
+            "Kept for the next runs; said,told,named at first.",
+        ),
+    ] = None,
+    ocr: Annotated[
+        bool | None,
+        typer.Option("--ocr/--no-ocr", help="Read what is on the screen (channel shown)."),
+    ] = None,
+    speech: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Transcribe videos without subtitles by the Whisper model in this folder; "
+            "none: no longer.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Decoding processes; one per core otherwise.")
     ] = None,
@@ -74,6 +96,9 @@ def index(
     as_json: options.Json = False,
 ) -> None:
     """Index folders of videos; again, only what has changed since.
+
+    Words come along: subtitles beside and inside the videos, transcripts, chapters, titles and
+    names; with --ocr what is on the screen, with --speech what is spoken.
 
     What is new is decoded and encoded; what moved, changed or is gone is recognised. Run it
     again at any time: what is unchanged costs nothing, and a run that was stopped goes on.
@@ -93,6 +118,9 @@ def index(
             follow_symlinks=follow_symlinks,
             workers=workers,
             force=force,
+            channels=None if channels is None else _channels(channels),
+            ocr=ocr,
+            speech="" if speech == "none" else speech,
             on_event=progress.show,
             should_stop=lambda: interrupt.asked,
         )
@@ -119,11 +147,20 @@ def bundle_of(directory: Path) -> str:
         return STARTER
 
 
+def _channels(text: str) -> list[str]:
+    """The channels in a list with commas; none for "none"."""
+    return [] if text.strip() == "none" else [name.strip() for name in text.split(",")]
+
+
 def _show_report(report: IndexReport, directory: Path, bundle: Bundle, *, profile: bool) -> None:
     for path, reason, message in report.failures:
         say(f"failed: {path_text(path)}: {reason}: {message}")
     if report.failures:
         say(f"{len(report.failures)} of {report.n_files} failed")
+    for path, _, message in report.text_notes[:MOST_NOTES]:
+        say(f"words: {path_text(path)}: {message}")
+    if len(report.text_notes) > MOST_NOTES:
+        say(f"words: {len(report.text_notes) - MOST_NOTES} more notes (all of them: --json)")
     if report.nothing_to_do:
         out(f"Nothing to do: {report.n_unchanged} files are indexed and unchanged.")
         return
@@ -134,6 +171,7 @@ def _show_report(report: IndexReport, directory: Path, bundle: Bundle, *, profil
         "duplicates": report.n_duplicates,
         "removed": report.n_removed,
         "unchanged": report.n_unchanged,
+        "with new words": report.n_texts,
         "failed": report.n_failed,
     }
     told = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
@@ -144,6 +182,9 @@ def _show_report(report: IndexReport, directory: Path, bundle: Bundle, *, profil
             f"({report.x_realtime:.0f}x real time), "
             f"{bytes_text(report.bytes_per_video_hour)} per hour of video"
         )
+    if report.screen_frames:
+        frames = f"{report.screen_read} of {report.screen_frames} frames"
+        out(f"screen: {frames} had new text and were read")
     out(f"index: {path_text(str(directory))} (bundle {bundle.name})")
     if profile:
         for stage, seconds in report.stages_s.items():
