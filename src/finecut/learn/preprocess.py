@@ -109,11 +109,12 @@ def crop_image(image: NDArray[np.uint8] | Image.Image, size: int = 224) -> NDArr
 
 def normalise(frames: Tensor) -> Tensor:
     """uint8 [..., H, W, 3] → float32 [..., 3, H, W], CLIP's mean and deviation taken out."""
-    pixels = frames.movedim(-1, -3).float() / 255.0
+    ordered = frames.movedim(-1, -3).contiguous()  # while it is bytes
+    pixels = ordered.to(torch.float32, copy=True)
     shape = (3, 1, 1)
     mean = torch.tensor(CLIP_MEAN, device=pixels.device).view(shape)
     std = torch.tensor(CLIP_STD, device=pixels.device).view(shape)
-    return (pixels - mean) / std
+    return pixels.div_(255.0).sub_(mean).div_(std)
 
 
 def pad_frames(frames: Tensor, max_frames: int) -> tuple[Tensor, Tensor]:
