@@ -64,6 +64,23 @@ def test_search_lands_on_the_moment(library: Library, call: Run):
     assert 3.0 <= best["start_s"] <= best["best_s"] < best["end_s"] <= 8.2
 
 
+def test_search_takes_order_and_words_beside_an_image(library: Library, call: Run, tmp_path: Path):
+    ordered = call("search", "blue THEN green", "--index", library.index, "-k", 1)
+    assert ordered.out.splitlines()[0].endswith("blue-then-green.mp4")
+    assert ordered.out.splitlines()[1].startswith("   blue 0:00.0-")
+    assert ", then green 0:" in ordered.out
+    picture = tmp_path / "green.png"
+    Image.new("RGB", (64, 48), (20, 200, 30)).save(picture)
+    both = call("search", "blue", "--image", picture, "--index", library.index, "--json").json
+    assert (both["query"], both["results"][0]["steps"]) == ("image and blue", [])
+    wrong = call("search", "a AND", "--index", library.index, "--json")
+    assert json.loads(wrong.err.splitlines()[-1])["error"] == {
+        "type": "QueryError",
+        "message": "Something to look for is missing at the end.",
+        "at": 5,
+    }
+
+
 def test_a_sentence_alone_is_a_search(library: Library, run: Run):
     found = run("a red screen", "--index", library.index, "-k", 1)
     assert found.code == 0
@@ -117,7 +134,9 @@ def test_search_by_image_and_by_moment(library: Library, call: Run, tmp_path: Pa
     ("arguments", "code", "message"),
     [
         (["search"], 2, "Give one thing to look for"),
-        (["search", "red", "--image", "x.png"], 2, "got 2"),
+        (["search", "red", "--like", "x.mp4@1"], 2, "got 2"),
+        (["search", "red AND"], 2, "missing at the end.\n  red AND\n         ^"),
+        (["search", "red", "said:hello"], 2, "holds no texts of the channel said"),
         (["search", "   "], 2, "query is empty"),
         (["search", "red", "--after", "yesterday"], 2, "yesterday"),
         (["search", "red", "--longer", "tall"], 2, "tall"),

@@ -12,20 +12,16 @@ import typer
 from finecut.cli import formats, options
 from finecut.cli.show import (
     command,
-    linked,
     out,
     out_path,
-    path_text,
     print_json,
-    say,
     table,
-    time_text,
 )
+from finecut.cli.show_moments import show_moments
 from finecut.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from finecut.search.engine import Searcher
-    from finecut.types import Moment, Results
 
 K = Annotated[int, typer.Option("-k", "--limit", min=1, help="Moments to show.")]
 RecallK = Annotated[
@@ -41,7 +37,8 @@ def register(app: typer.Typer) -> None:
             'finecut search "a cup of coffee on a table" --index finecut-demo/index -k 1',
             "  1  0:24.0-0:36.0  strong  92%  finecut-demo/library/a-day-out.mp4",
             'finecut search "sunset over the sea" -k 3 --in "holiday/*" --longer 10',
-            "finecut search --image photo.jpg --json",
+            "finecut search 'a cup of coffee THEN a sunset -people in:clips' -k 1",
+            'finecut search "at night" --image photo.jpg --json',
             'finecut search "a cat" --paths-only | head -1',
             'finecut search "a cat" -k 20 -o cats.fcpxml --contact-sheet cats.html',
             'finecut search "a cat" --format csv | head -3',
@@ -88,12 +85,13 @@ def search_filters(
 def search(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SENTENCE", help="What to look for, quoted or as words."),
+        typer.Argument(metavar="QUERY", help="What to look for, quoted or as words."),
     ] = None,
     index: options.Index = None,
     k: K = 10,
     image: Annotated[
-        Path | None, typer.Option("--image", metavar="FILE", help="Look for what a picture shows.")
+        Path | None,
+        typer.Option("--image", metavar="FILE", help="Look for what a picture shows; words add."),
     ] = None,
     like: Annotated[
         str | None,
@@ -122,6 +120,9 @@ def search(
     rerank: Annotated[
         bool, typer.Option("--rerank/--no-rerank", help="Look closely at the best clips.")
     ] = True,
+    show_duplicates: Annotated[
+        bool, typer.Option("--show-duplicates", help="Answer every copy of a video, not one.")
+    ] = False,
     paths_only: Annotated[
         bool, typer.Option("-f", "--paths-only", help="Print each video's path once, for pipes.")
     ] = False,
@@ -133,13 +134,18 @@ def search(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Find the moments that show what a sentence says, best first."""
+    """Find the moments that show what a sentence says, best first.
+
+    A plain sentence needs no syntax. Beyond it: -word or NOT some words; "said or shown"; A AND B
+    in one moment; A THEN B WITHIN 30s in one video; dog:2 weighs more; and in: name: before:
+    after: longer: shorter: said: shown: channel: with a value (docs/query-language.md).
+    """
     query = " ".join(words) if words else None
-    asked = [value for value in (query, image, like) if value is not None]
-    if len(asked) != 1:
+    asked = sum(value is not None for value in (query, image, like))
+    if not asked or (like is not None and asked > 1):
         raise UsageError(
-            "Give one thing to look for: a sentence, --image FILE, or --like VIDEO@TIME; "
-            f"got {len(asked)}."
+            "Give one thing to look for: a sentence, --image FILE or both, or --like VIDEO@TIME; "
+            f"got {asked}."
         )
     filters = search_filters(inside, after, before, longer, shorter, min_height)
     searcher = _open(index, bundle, threads)
@@ -154,10 +160,21 @@ def search(
             filters=filters,
             rerank=rerank,
             evidence=evidence,
+            duplicates=show_duplicates,
         )
     else:
-        what: Any = query if image is None else _read_image(image)
-        found = searcher.search(what, k, recall_k, filters, rerank, evidence)
+        shown = None if image is None else _read_image(image)
+        what: Any = shown if query is None else query
+        found = searcher.search(
+            what,
+            k,
+            recall_k,
+            filters,
+            rerank,
+            evidence,
+            image=None if query is None else shown,
+            duplicates=show_duplicates,
+        )
     if formats.write_results(
         found,
         searcher.index,
@@ -173,26 +190,7 @@ def search(
         for path in dict.fromkeys(moment.video for moment in found):
             out_path(path)
     else:
-        show_results(found, _threshold(searcher))
-
-
-def show_results(found: Results, threshold: float) -> None:
-    """Results for people: rank, where, how sure."""
-    if not found:
-        say("Nothing to search: no clip of the index fits the filters.")
-        return
-    if not found.good_match:
-        out("No good match. Best guesses:")
-    table([_row(rank, moment, threshold) for rank, moment in enumerate(found, start=1)], right=(0,))
-    say(f"{found.gallery} clips searched in {found.elapsed_ms:.0f} ms")
-
-
-def _row(rank: int, moment: Moment, threshold: float) -> tuple[str, ...]:
-    from finecut.search.calibration import match_word
-
-    times = f"{time_text(moment.start_s)}-{time_text(moment.end_s)}"
-    sure = f"{match_word(moment.confidence, threshold):6} {moment.confidence:4.0%}"
-    return (str(rank), times, sure, linked(path_text(moment.video), moment.video))
+        show_moments(found, _threshold(searcher))
 
 
 def _threshold(searcher: Searcher) -> float:

@@ -9,13 +9,14 @@ import json
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from finecut.errors import FinecutError
+from finecut.errors import FinecutError, QueryError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,12 +78,28 @@ def print_json(value: Any) -> None:
     out(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
-def say_error(kind: str, message: str, *, as_json: bool) -> None:
+def say_error(kind: str, message: str, *, as_json: bool, **more: Any) -> None:
     """What went wrong, on stderr: a line, or with ``--json`` an object as the last line."""
     if as_json:
-        say(json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False))
+        error = {"type": kind, "message": message, **more}
+        say(json.dumps({"error": error}, ensure_ascii=False))
     else:
         say(f"finecut: {message}")
+
+
+def caret_lines(query: str, at: int) -> str:
+    """A query on one line, and under it a mark at the character where it cannot be read.
+
+    >>> print(caret_lines("a dog AND", 6))
+      a dog AND
+            ^
+    """
+    shown = "".join(c if c.isprintable() else " " for c in query)
+    before = sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in shown[:at]
+    )
+    return f"  {shown}\n  {' ' * before}^"
 
 
 def os_error_text(error: OSError) -> str:
@@ -98,7 +115,12 @@ def os_error_text(error: OSError) -> str:
 
 def fail(error: FinecutError, *, as_json: bool) -> NoReturn:
     """Say what went wrong on stderr and leave with the error's exit code."""
-    say_error(type(error).__name__, str(error), as_json=as_json)
+    if isinstance(error, QueryError):
+        say_error(type(error).__name__, str(error), as_json=as_json, at=error.at)
+        if not as_json:
+            say(caret_lines(error.query, error.at))
+    else:
+        say_error(type(error).__name__, str(error), as_json=as_json)
     raise typer.Exit(error.exit_code)
 
 
@@ -165,12 +187,24 @@ def linked(text: str, path: str) -> str:
 
 def table(rows: list[tuple[str, ...]], *, right: tuple[int, ...] = ()) -> None:
     """Rows of cells in columns as wide as they need; plain text, also in pipes."""
+    for line in table_lines(rows, right=right):
+        out(line)
+
+
+def table_lines(rows: list[tuple[str, ...]], *, right: tuple[int, ...] = ()) -> list[str]:
+    """The lines of a table.
+
+    >>> table_lines([("9", "a"), ("10", "b")], right=(0,))
+    [' 9  a', '10  b']
+    """
     if not rows:
-        return
+        return []
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
     for row in rows:
         cells = [
             cell.rjust(width) if i in right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        out("  ".join(cells).rstrip())
+        lines.append("  ".join(cells).rstrip())
+    return lines
