@@ -35,7 +35,6 @@ from finecut.learn.data.feature_preparation import (
     as_tensor,
     need_sentences,
 )
-from finecut.learn.data.feature_steps import Chain
 from finecut.learn.preprocess import FramePosition, keep_frames
 from finecut.learn.recipe import Recipe, expand
 from finecut.learn.strict_toml import from_table
@@ -64,11 +63,6 @@ def open_features(
             f"kind = 'features' gives ready-made features, which {' and '.join(METHODS)} take; "
             f"{recipe.method} reads frames: use kind 'videos' or 'cache'."
         )
-    if not sources.video:
-        raise UsageError("[data.features.video] names no feature; expected one at least.")
-    for name, source in sources.video.items():
-        if source.words:
-            raise UsageError(f"[data.features.video.{name}] a video has no words; give a file.")
     folder = recipe.data_root(root)
     name = _split_name(recipe, split, folder)
     files = {
@@ -81,9 +75,10 @@ def open_features(
         kept = held_out_rows(len(kept), recipe.data.held_out, recipe.seed, split == "validation")
     part = Part(whole, kept, split if len(kept) < len(whole.video_ids) else name)
     if training:
-        preparation = Preparation.learn(sources, part)
+        preparation, prepared = Preparation.learn(sources, part, recipe.seed)
     elif text_state is not None:
         preparation = Preparation.load(sources, Path(text_state))
+        prepared = preparation.prepare(part)
     else:
         raise UsageError(
             "features are prepared by what training learnt: give the run's text_state folder, or "
@@ -91,7 +86,9 @@ def open_features(
         )
     sentences = _sentence_inputs(recipe, part, training, text_state, config)
     sampling = recipe.data.sampling
-    return FeaturePairs(part, preparation, sentences, sampling.max_frames, sampling.frame_position)
+    return FeaturePairs(
+        part, preparation, prepared, sentences, sampling.max_frames, sampling.frame_position
+    )
 
 
 def _split_name(recipe: Recipe, split: str, folder: Path) -> str:
@@ -127,6 +124,7 @@ class FeaturePairs:
         self,
         part: Part,
         preparation: Preparation,
+        prepared: dict[str, Tensor],
         sentence_inputs: Any,
         max_frames: int,
         position: FramePosition,
@@ -134,6 +132,7 @@ class FeaturePairs:
         """Args:
         part: which videos and sentences.
         preparation: of the features.
+        prepared: the features with steps: those cost more than the memory of what they give.
         sentence_inputs: TACo's ``TextInputs``; None where the text side reads features (LAFF).
         max_frames: of frame-level features.
         position: which frames are kept where there are more.
@@ -151,23 +150,12 @@ class FeaturePairs:
             for source in table.values():
                 if source.file and source.level == "video":
                     part.table(side, source.file)  # a missing file is an error now
-        # Prepared once and kept: steps cost more than the memory of what comes out of them.
-        self._kept = {
-            where: self._prepared(where, chain) for where, chain in preparation.chains.items()
-        }
+        self._kept = prepared
         self._frames = {
             name: part.whole.frames(source.file)
             for name, source in sources.video.items()
             if source.level == "frames" and source.file
         }
-
-    def _prepared(self, where: str, chain: Chain) -> Tensor:
-        side, _, name = where.partition(".")
-        file = getattr(self.preparation.sources, side)[name].file
-        try:
-            return chain(self.part.all_rows(side, file))
-        except ShapeError as error:
-            raise ShapeError(f"{self.name} {self.split}, {file}: {error}") from error
 
     def video_inputs(self, rows: Sequence[int]) -> dict[str, Any]:
         """LAFF: ``features`` by name, and ``frames`` and ``frame_mask`` where there are any.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from finecut.errors import UsageError
+from finecut.errors import ShapeError, UsageError
 from finecut.learn.data.bigfile import BigFile
 from finecut.learn.data.feature_files import FeatureSplit, Table
-from finecut.learn.data.feature_steps import Chain, parse_steps
+from finecut.learn.data.feature_regression import Regression, predictions_of_others
+from finecut.learn.data.feature_steps import Chain, Step, parse_steps
 from finecut.learn.data.files import read_json
 from finecut.learn.encoders.text_features import (
     STOP_WORDS,
@@ -28,9 +29,11 @@ from finecut.learn.encoders.text_features import (
     words_of,
 )
 from finecut.learn.inputs.state import write_text_state
+from finecut.learn.methods.blocks import unit
 from finecut.learn.recipe import expand
 
 ARRAYS, WORDS = "features.safetensors", "feature_words.json"
+_PREDICTS = "predicts."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Source:
     file: str | None = None
     steps: tuple[str, ...] = ()
     level: Literal["video", "frames"] = "video"
+    predicts: str | None = None  # videos: regression onto this sentence feature, after the steps
     words: Literal["bow", "w2v", "gru"] | None = None
     vectors: str | None = None  # BigFile of word vectors: all of w2v, the GRU's first embedding
     min_count: int = 5  # of a word in the training sentences, to be in the vocabulary (released)
@@ -48,12 +52,12 @@ class Source:
     def __post_init__(self) -> None:
         if (self.file is None) == (self.words is None):
             raise UsageError("exactly one of file and words must be given.")
-        if self.words and (self.steps or self.level != "video"):
-            raise UsageError("a feature made of words takes no steps and no level.")
+        if self.words and (self.steps or self.level != "video" or self.predicts):
+            raise UsageError("a feature made of words takes no steps, level or predicts.")
         if self.words == "w2v" and not self.vectors:
             raise UsageError("words = 'w2v' needs vectors, a BigFile of word vectors.")
-        if self.level == "frames" and self.steps:
-            raise UsageError("frame-level features take no steps.")
+        if self.level == "frames" and (self.steps or self.predicts):
+            raise UsageError("frame-level features take no steps and predict nothing.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,33 @@ class Sources:
 
     video: Mapping[str, Source] = field(default_factory=dict)
     text: Mapping[str, Source] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.video:
+            raise UsageError("video names no feature; expected one at least.")
+        for name, source in self.video.items():
+            if source.words:
+                raise UsageError(f"video.{name}: a video has no words; give a file.")
+            target = None if source.predicts is None else self.text.get(source.predicts)
+            if source.predicts and (target is None or not target.file):
+                raise UsageError(
+                    f"video.{name} predicts {source.predicts!r}, which is no sentence feature with "
+                    f"a file; there are {sorted(self.text)}."
+                )
+        if any(source.predicts for source in self.text.values()):
+            raise UsageError("predicts is for video features only.")
+
+    def with_steps(self) -> Iterator[tuple[str, Source, tuple[Step, ...]]]:
+        """("video.name", source, steps) of every feature that is prepared once and kept.
+
+        Raises:
+            UsageError: a step that is not known.
+        """
+        for side, table in (("text", self.text), ("video", self.video)):
+            for name, source in table.items():
+                if source.steps or source.predicts:
+                    where = f"{side}.{name}"
+                    yield where, source, parse_steps(source.steps, f"[data.features.{where}] steps")
 
 
 class Part:
@@ -101,12 +132,17 @@ class Part:
 
 
 class Preparation:
-    """What training learnt of the features: chains of steps, and vocabularies."""
+    """What training learnt of the features: chains of steps, regressions and vocabularies."""
 
     def __init__(
-        self, sources: Sources, chains: dict[str, Chain], words: dict[str, Vocabulary]
+        self,
+        sources: Sources,
+        chains: dict[str, Chain],
+        regressions: dict[str, Regression],
+        words: dict[str, Vocabulary],
     ) -> None:
-        self.sources, self.chains, self.words = sources, chains, words
+        self.sources, self.words = sources, words
+        self.chains, self.regressions = chains, regressions  # by "video.name", "text.name"
         self.vectors = {
             name: BigFile(expand(source.vectors))
             for name, source in sources.text.items()
@@ -114,22 +150,53 @@ class Preparation:
         }
 
     @classmethod
-    def learn(cls, sources: Sources, part: Part) -> Preparation:
-        chains, words = {}, {}
-        for side, table in (("video", sources.video), ("text", sources.text)):
-            for name, source in table.items():
-                where = f"{side}.{name}"
-                steps = parse_steps(source.steps, f"[data.features.{where}] steps")
-                if steps and source.file:
-                    chains[where] = Chain.learn(steps, part.all_rows(side, source.file))
-                if source.words in ("bow", "gru"):
-                    is_gru = source.words == "gru"
-                    need_sentences(part, where)
-                    sentences = [_words(s, source) for s in part.sentences]
-                    words[name] = Vocabulary.build(
-                        sentences, min_count=source.min_count, special=is_gru
-                    )
-        return cls(sources, chains, words)
+    def learn(
+        cls, sources: Sources, part: Part, seed: int
+    ) -> tuple[Preparation, dict[str, Tensor]]:
+        """All that is to be learnt, and the prepared features of the training part itself.
+
+        The latter are what applying the former gives, but for regressions: those are of other
+        videos (``predictions_of_others``).
+        """
+        chains, regressions, words = {}, {}, {}
+        kept: dict[str, Tensor] = {}
+        for where, source, steps in sources.with_steps():
+            rows = part.all_rows(where.partition(".")[0], source.file or "")
+            chains[where] = Chain.learn(steps, rows)
+            kept[where] = chains[where](rows)
+            if source.predicts:
+                targets, captioned = _centres(part, sources, kept, source.predicts)
+                known = kept[where][captioned]
+                regressions[where] = Regression.learn(known, targets, seed)
+                prediction = regressions[where](kept[where])
+                prediction[captioned] = predictions_of_others(known, targets, seed)
+                kept[where] = prediction
+        for name, source in sources.text.items():
+            if source.words in ("bow", "gru"):
+                need_sentences(part, f"text.{name}")
+                words[name] = Vocabulary.build(
+                    [_words(sentence, source) for sentence in part.sentences],
+                    min_count=source.min_count,
+                    special=source.words == "gru",
+                )
+        return cls(sources, chains, regressions, words), kept
+
+    def prepare(self, part: Part) -> dict[str, Tensor]:
+        """The features with steps of another part, by "video.name", "text.name".
+
+        Raises:
+            ShapeError: rows that are not what training learnt from.
+        """
+        kept = {}
+        for where, source, _ in self.sources.with_steps():
+            rows = part.all_rows(where.partition(".")[0], source.file or "")
+            try:
+                kept[where] = self.chains[where](rows)
+                if where in self.regressions:
+                    kept[where] = self.regressions[where](kept[where])
+            except ShapeError as error:
+                raise ShapeError(f"{part.split}, {source.file}: {error}") from error
+        return kept
 
     def save(self, folder: Path) -> None:
         """Write all that was learnt, each file at once or not at all."""
@@ -137,12 +204,14 @@ class Preparation:
 
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {
-            f"{where}.{key}": value.contiguous()
+            f"{where}.{key}": value
             for where, chain in self.chains.items()
             for key, value in chain.tensors()
         }
+        for where, regression in self.regressions.items():
+            arrays |= {f"{where}.{_PREDICTS}{k}": v for k, v in regression.tensors().items()}
         beside = folder / f".{ARRAYS}.{os.getpid()}"
-        save_file(arrays, beside)
+        save_file({name: value.contiguous() for name, value in arrays.items()}, beside)
         os.replace(beside, folder / ARRAYS)
         vocabularies = {name: list(words.words) for name, words in self.words.items()}
         write_text_state(folder / WORDS, json.dumps(vocabularies, ensure_ascii=False))
@@ -162,28 +231,20 @@ class Preparation:
                 "incomplete; train it again."
             )
         arrays = read_tensors(folder / ARRAYS)
-        chains = {}
-        for side, table in (("video", sources.video), ("text", sources.text)):
-            for name, source in table.items():
-                where = f"{side}.{name}"
-                steps = parse_steps(source.steps, f"[data.features.{where}] steps")
-                if steps:
-                    own = {
-                        key.removeprefix(f"{where}."): value
-                        for key, value in arrays.items()
-                        if key.startswith(f"{where}.")
-                    }
-                    chains[where] = Chain.of(steps, own)
+        chains, regressions = {}, {}
+        for where, source, steps in sources.with_steps():
+            chains[where] = Chain.of(steps, _below(arrays, f"{where}."))
+            if source.predicts:
+                regressions[where] = Regression.of(_below(arrays, f"{where}.{_PREDICTS}"))
         stored = read_json(folder / WORDS)
         if not isinstance(stored, dict):
             raise UsageError(f"{folder / WORDS} holds no vocabularies; train the run again.")
         words = {name: Vocabulary(tuple(map(str, each))) for name, each in stored.items()}
         needed = {n for n, s in sources.text.items() if s.words in ("bow", "gru")}
         if needed - words.keys():
-            raise UsageError(
-                f"{folder / WORDS} has no vocabulary of {sorted(needed - set(words))}."
-            )
-        return cls(sources, chains, words)
+            lacking = sorted(needed - words.keys())
+            raise UsageError(f"{folder / WORDS} has no vocabulary of {lacking}.")
+        return cls(sources, chains, regressions, words)
 
     def of_words(self, name: str, source: Source, sentences: Sequence[str]) -> Any:
         """A feature made of words: [B, d], or the GRU's (numbers [B, W], mask [B, W])."""
@@ -195,6 +256,27 @@ class Preparation:
         else:
             counts = mean_word_vector(split, self.vectors[name], self.vectors[name].dim)
         return torch.from_numpy(counts).float()
+
+
+def _centres(
+    part: Part, sources: Sources, kept: Mapping[str, Tensor], name: str
+) -> tuple[Tensor, Tensor]:
+    """Unit mean [N, T] of the sentences of each video that has any, and those videos' rows [N]."""
+    sentences = kept.get(f"text.{name}")
+    if sentences is None:
+        sentences = part.all_rows("text", sources.text[name].file or "")
+    owners = torch.from_numpy(part.video_of_text)
+    sums = torch.zeros(len(part.videos), sentences.shape[1]).index_add_(0, owners, sentences)
+    captioned = owners.unique()
+    return unit(sums[captioned]), captioned
+
+
+def _below(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def need_sentences(part: Part, what: str) -> None:

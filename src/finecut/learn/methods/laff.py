@@ -71,6 +71,10 @@ class LaffConfig:
     margin: float = 0.2  # of the triplet loss, in cosine
     temperature: float = 0.05  # of the other losses, where its learning starts
     centre_weight: float = 0.0  # of the distance between a clip and its sentences' mean; ours
+    # A video and a text feature that lie in one space already: one more common space, without
+    # weights, whose cosine counts shared_weight times the heads' mean; ours.
+    shared_space: tuple[str, ...] = ()
+    shared_weight: float = 1.0
     gru: str | None = None
     gru_words: int = 0  # size of its vocabulary, <pad>, <start>, <end> and <unk> included
     gru_embed_dim: int = 500  # of its word embedding; word2vec's in the authors' code
@@ -94,6 +98,7 @@ class LaffConfig:
             raise UsageError("LAFF: no video feature is named; expected one at least.")
         if not self.text_features:
             raise UsageError("LAFF: no text feature is named; expected one at least.")
+        self._check_shared_space()
         named = [
             pair
             for side in (self.video_features, self.frame_features, self.text_features)
@@ -116,6 +121,19 @@ class LaffConfig:
                     f"LAFF: feature {name!r} without transform has {size} channels, expected "
                     f"common_dim / heads = {self.common_dim // self.heads}."
                 )
+
+    def _check_shared_space(self) -> None:
+        if not self.shared_space:
+            return
+        sides = {**self.video_features, **self.frame_features}, self.text_features
+        sizes = [side.get(name) for side, name in zip(sides, self.shared_space, strict=False)]
+        if len(self.shared_space) != 2 or None in sizes or sizes[0] != sizes[1]:
+            raise UsageError(
+                f"LAFF: shared_space {list(self.shared_space)} has sizes {sizes}; expected a video "
+                "and a text feature of one size."
+            )
+        if self.shared_weight <= 0:
+            raise UsageError(f"LAFF: shared_weight is {self.shared_weight}, expected above 0.")
 
     @property
     def output_heads(self) -> int:
@@ -254,6 +272,15 @@ class LAFF(TokenLoss):
                 names them under ``frame_features`` (LAFF-ml), else averaged.
             frame_mask: [B, F] bool, for ``frames``; None: all are real.
         """
+        return self.video_side(self._pooled(features, frames, frame_mask))
+
+    def _pooled(
+        self,
+        features: Mapping[str, Tensor] | None,
+        frames: Mapping[str, Tensor] | None,
+        frame_mask: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Every feature at video level."""
         pooled = dict(features or {})
         for name, values in (frames or {}).items():
             if name in self.config.frame_features:
@@ -261,7 +288,7 @@ class LAFF(TokenLoss):
             elif name not in pooled:
                 real = values.new_ones(values.shape[:2]) if frame_mask is None else frame_mask
                 pooled[name] = masked_mean(values, real)
-        return self.video_side(pooled)
+        return pooled
 
     def fuse_frames(
         self, name: str, frames: Tensor, frame_mask: Tensor | None = None
@@ -276,9 +303,12 @@ class LAFF(TokenLoss):
         Args:
             features: name -> [B, d]; for the GRU's name (word numbers [B, W], mask [B, W]).
         """
-        if self.config.gru is not None:
-            features = {**features, self.config.gru: self.gru(*features[self.config.gru])}
-        return self.text_side(features)
+        return self.text_side(self._with_gru(features))
+
+    def _with_gru(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.config.gru is None:
+            return features
+        return {**features, self.config.gru: self.gru(*features[self.config.gru])}
 
     def frame_tokens(self, frames: Mapping[str, Tensor]) -> Tensor:
         """[B, F, R]: each frame as if it were a clip of its own, in the space of recall."""
@@ -287,8 +317,17 @@ class LAFF(TokenLoss):
         single = {name: frames[name].flatten(0, 1) for name in names}
         for name in self.config.frame_features:  # attention over one frame leaves its direction
             single[name] = unit(single[name])
-        heads, _ = self.video_side(single)
-        return fold(heads).unflatten(0, (batch, count))
+        return self._recall(self.video_side, single).unflatten(0, (batch, count))
+
+    def _recall(self, side: Side, features: Mapping[str, Any]) -> Tensor:
+        """[B, R] of unit length: the heads and the shared space laid end to end."""
+        folded = fold(side(features)[0])
+        if not self.config.shared_space:
+            return folded
+        weight = self.config.shared_weight
+        shared = unit(features[self.config.shared_space[side is self.text_side]])
+        joined = torch.cat([folded, math.sqrt(weight) * shared], dim=-1)
+        return joined / math.sqrt(1.0 + weight)
 
     # ---- the four functions of the protocol
 
@@ -300,19 +339,18 @@ class LAFF(TokenLoss):
     ) -> VideoTokens:
         """Arguments as ``video_heads``. Where every feature is known frame by frame, the frames
         get tokens too: they explain and locate, and do not enter the score."""
-        heads, _ = self.video_heads(features, frames, frame_mask)
+        recall = self._recall(self.video_side, self._pooled(features, frames, frame_mask))
         if not frames or any(name not in frames for name in self.video_side.names):
-            return VideoTokens(recall=fold(heads))
+            return VideoTokens(recall)
         if frame_mask is None:
             shape = next(iter(frames.values())).shape[:2]
-            frame_mask = torch.ones(shape, dtype=torch.bool, device=heads.device)
-        return VideoTokens(fold(heads), self.frame_tokens(frames), frame_mask)
+            frame_mask = torch.ones(shape, dtype=torch.bool, device=recall.device)
+        return VideoTokens(recall, self.frame_tokens(frames), frame_mask)
 
     def encode_text(self, features: Mapping[str, Any]) -> TextTokens:
         """Arguments as ``text_heads``."""
-        heads, _ = self.text_heads(features)
-        folded = fold(heads)
-        return TextTokens(recall=folded, text_embeds=folded)
+        recall = self._recall(self.text_side, self._with_gru(features))
+        return TextTokens(recall=recall, text_embeds=recall)
 
     def rerank(self, text: TextTokens, video: VideoTokens) -> Rerank:
         """LAFF has no second stage: the recall score is the score."""
@@ -323,10 +361,15 @@ class LAFF(TokenLoss):
         return Rerank(scores, gate_weights(sims, RELEVANCE_TEMPERATURE, video.frame_mask[None]))
 
     def training_tokens(self, batch: Batch) -> tuple[TextTokens, VideoTokens]:
-        """The h unit vectors of each side laid end to end, without `fold`'s factor."""
+        """The h unit vectors of each side laid end to end, without `fold`'s factor.
+
+        A clip that several sentences of the batch belong to is encoded once.
+        """
         text, _ = self.text_heads(**batch.text)
-        video, _ = self.video_heads(**batch.video)
-        return TextTokens(text.flatten(1)), VideoTokens(video.flatten(1))
+        video, place = each_once(batch.video, batch.video_ids)
+        heads, _ = self.video_heads(**video)
+        heads = heads if place is None else heads[place]
+        return TextTokens(text.flatten(1)), VideoTokens(heads.flatten(1))
 
     def token_loss(
         self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
@@ -361,6 +404,32 @@ class LAFF(TokenLoss):
 def fold(heads: Tensor) -> Tensor:
     """h unit vectors [B, H, d] -> one unit vector [B, H*d] whose products are mean cosines."""
     return heads.flatten(1) / math.sqrt(heads.shape[1])
+
+
+def each_once(
+    video: Mapping[str, Any], video_ids: Tensor | None
+) -> tuple[Mapping[str, Any], Tensor | None]:
+    """The inputs of distinct clips, and where each row's clip is among them (None: as it was).
+
+    >>> inputs = {"features": {"a": torch.tensor([[5.0], [5.0], [6.0]])}}
+    >>> once, place = each_once(inputs, torch.tensor([9, 9, 4]))
+    >>> once["features"]["a"].tolist(), place.tolist()
+    ([[6.0], [5.0]], [1, 1, 0])
+    """
+    if video_ids is None:
+        return video, None
+    distinct, place = torch.unique(video_ids, return_inverse=True)
+    if len(distinct) == len(video_ids):
+        return video, None
+    rows = torch.arange(len(video_ids), device=video_ids.device)
+    first = torch.full_like(distinct, len(rows)).scatter_reduce(0, place, rows, "amin")
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: pick(inner) for name, inner in value.items()}
+        return value[first] if torch.is_tensor(value) else value
+
+    return pick(video), place
 
 
 def mean_cosine(text_heads: Tensor, video_heads: Tensor) -> Tensor:
