@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 @command
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of ours.")],
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of ours.")
+    ],
     output: Annotated[Path, typer.Option("--output", metavar="RUN", help="The run's folder.")],
     data: Annotated[
         Path | None,
@@ -55,8 +59,6 @@ def train(
         raise MissingDependency(
             'This verb needs torch, which is not installed: pip install "finecut[learn]"'
         )
-    import os
-
     from finecut.learn.recipe import load_recipe
     from finecut.learn.training.loop import train as run
 
@@ -78,10 +80,20 @@ def train(
 
 
 class _Interrupts:
-    """The first Ctrl-C (or SIGTERM) asks the loop to save and stop; the second one ends at once."""
+    """The first Ctrl-C (or SIGTERM) asks the loop to save and stop; the second one ends at once.
+
+    torchrun passes on to its processes what the terminal has sent them already: for a moment the
+    same signal counts once.
+    """
+
+    ECHO_S = 2.0
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked_at: float | None = None
+
+    @property
+    def asked(self) -> bool:
+        return self.asked_at is not None
 
     def __enter__(self) -> _Interrupts:
         import signal
@@ -96,10 +108,12 @@ class _Interrupts:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
+        now = time.monotonic()
+        if self.asked_at is None:
+            self.asked_at = now
+            say("stopping after this step; once more to stop at once")
+        elif "TORCHELASTIC_RUN_ID" not in os.environ or now - self.asked_at > self.ECHO_S:
             raise KeyboardInterrupt
-        self.asked = True
-        say("stopping after this step; once more to stop at once")
 
 
 def _say_progress(now: Progress) -> None:

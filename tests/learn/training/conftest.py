@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,6 +57,13 @@ def recipe_file(tmp_path: Path) -> Path:
     return path
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -73,7 +81,7 @@ def start_cli() -> Start:
         command = [sys.executable, "-m", *launcher, "finecut.cli.main", *map(str, arguments)]
         return subprocess.Popen(
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
         )  # fmt: skip
 
     return start

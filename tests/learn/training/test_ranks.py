@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,18 +17,12 @@ from finecut.learn.training.batches import Order, Reader
 from finecut.learn.training.ranks import Ranks, join
 
 from ..tiny_models import TINY_MODELS
-from .conftest import Start
+from .conftest import Start, free_port
 from .gradients_by_torchrun import colour_batch, gradients
 from .tiny_pairs import ColourPairs, recipe
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 TESTS = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from finecut.errors import UsageError
 from finecut.learn.training.loop import train
 
-from .conftest import Start
+from .conftest import Start, free_port
 from .tiny_pairs import opener, recipe
 
 WITH_DROPOUT = {"head": "tightTransf", "head_layers": 1, "max_words": 12}  # dropout in the loss
@@ -65,7 +66,7 @@ def test_stopping_after_any_step_changes_nothing(tmp_path: Path, settings: dict[
 def test_a_killed_run_goes_on_bit_for_bit(
     tmp_path: Path, corpus: Path, recipe_file: Path, start_cli: Start
 ) -> None:
-    arguments = ("train", recipe_file, "--data", corpus, "--set", "train.epochs=6", "--output")
+    arguments = ("train", recipe_file, "--data", corpus, "--set", "train.epochs=5", "--output")
     whole = start_cli(*arguments, tmp_path / "whole")
     _, errors = whole.communicate(timeout=300)
     assert whole.returncode == 0, errors
@@ -92,24 +93,26 @@ def test_a_killed_run_goes_on_bit_for_bit(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_ctrl_c_saves_and_says_how_to_go_on(
-    tmp_path: Path, corpus: Path, recipe_file: Path, start_cli: Start
+    tmp_path: Path, corpus: Path, recipe_file: Path, start_cli: Start, processes: int
 ) -> None:
     run = tmp_path / "run"
-    settings = ("--set", "train.epochs=6", "--set", "train.save_every_steps=0",
+    settings = ("--set", "train.epochs=5", "--set", "train.save_every_steps=0",
                 "--set", "train.workers=1")  # fmt: skip
     arguments = ("train", recipe_file, "--data", corpus, "--output", run, *settings)
-    process = start_cli(*arguments)
+    process = start_cli(*arguments, processes=processes, port=free_port())
     while process.poll() is None:
         if (run / "log.jsonl").exists() and (run / "log.jsonl").read_text().count("\n") >= 2:
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does, torchrun's own included
             break
         time.sleep(0.005)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
+    if processes == 1:
+        assert process.returncode == 130, errors
     assert "the same command goes on" in errors
     assert (run / "last" / "state.pt").exists()
-    done = start_cli(*arguments)
+    done = start_cli(*arguments, processes=processes, port=free_port())
     _, errors = done.communicate(timeout=300)
     assert done.returncode == 0, errors
     steps = [step for step, _ in losses(run)]
