@@ -10,9 +10,10 @@ import pytest
 
 from finecut.bundle.load import Bundle
 from finecut.errors import UsageError
+from finecut.search.candidates import video_scores
 from finecut.search.engine import Searcher
 from finecut.search.labelled import VideoNames, read_queries
-from finecut.search.quality import quality, video_scores
+from finecut.search.quality import quality
 from search.library import make_library
 
 

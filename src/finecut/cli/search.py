@@ -15,6 +15,7 @@ from finecut.cli.show import (
     out,
     out_path,
     print_json,
+    say,
     table,
 )
 from finecut.cli.show_moments import show_moments
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
             "  rerank  100.0  100.0  100.0  1.0  1.0",
             "  moments: R@1 at IoU 0.5 100.0, mIoU 100.0",
             "finecut quality queries.jsonl --index clips.index --json",
+            "finecut quality queries.jsonl --tune",
             "",
             'A line of it: {"query": "a dog runs", "video": "dog.mp4", "start_s": 3, "end_s": 8}',
         )
@@ -257,6 +259,12 @@ def quality(
     queries: Annotated[Path, typer.Argument(help="JSON lines: query, video[, start_s, end_s].")],
     index: options.Index = None,
     recall_k: RecallK = 50,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Find weights for words beside pictures.")
+    ] = False,
+    save: Annotated[
+        bool, typer.Option("--save", help="With --tune: keep them beside the index.")
+    ] = False,
     bundle: options.BundleRef = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -265,20 +273,54 @@ def quality(
 
     Each line of QUERIES is a JSON object: query, video (a path, a file name or an id), and, where
     the moment is known, start_s and end_s. Printed are R@1, R@5, R@10 in percent and the median
-    and mean rank of the right video, by the first stage alone (recall) and as served (rerank).
+    and mean rank of the right video, by the first stage alone (recall), with pictures looked at
+    closely (rerank), and, where words are indexed, with words in the same ranking (fused).
+
+    --tune weighs what is said, shown, told and named against the pictures by these queries and
+    says what that gains on queries it was not tuned on; nothing is kept without --save.
     """
     from finecut.search.quality import quality as measure
 
-    answer = measure(_open(index, bundle, threads), queries, recall_k=recall_k)
+    if save and not tune:
+        raise UsageError("--save keeps what --tune finds; give both.")
+    searcher = _open(index, bundle, threads)
+    if tune:
+        _tune(searcher, queries, recall_k, save=save, as_json=as_json)
+        return
+    answer = measure(searcher, queries, recall_k=recall_k)
     if as_json:
         print_json(answer)
         return
     out(f"{answer['n_queries']} queries, {answer['n_gallery']} videos")
     names = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "mdr": "MdR", "mnr": "MnR"}
     rows = [("", *names.values())]
-    for stage in ("recall", "rerank"):
-        rows.append((stage, *(f"{answer[stage][name]:.1f}" for name in names)))
+    for stage in ("recall", "rerank", "fused"):
+        if stage in answer:
+            rows.append((stage, *(f"{answer[stage][name]:.1f}" for name in names)))
     table(rows, right=(1, 2, 3, 4, 5))
     if "moments" in answer:
         moments = answer["moments"]
         out(f"moments: R@1 at IoU 0.5 {moments['r_at_1_iou_0.5']:.1f}, mIoU {moments['miou']:.1f}")
+
+
+def _tune(searcher: Searcher, queries: Path, recall_k: int, *, save: bool, as_json: bool) -> None:
+    from finecut.search.fusion import Weights, save_weights
+    from finecut.search.tune import tune
+
+    answer = tune(searcher, queries, recall_k=recall_k)
+    place = None
+    if save:
+        place = save_weights(searcher.index.directory, Weights(answer["weights"]))
+    if as_json:
+        print_json({**answer, "saved": None if place is None else str(place)})
+        return
+    out(f"{answer['n_queries']} queries, {answer['n_heard']} of them answered by words")
+    rows = [("", "R@1", "mean inverse rank")]
+    for name in ("now", "tuned", "cross_validated"):
+        title = name.replace("_", "-")
+        rows.append((title, f"{answer[name]['r_at_1']:.1f}", f"{answer[name]['mir']:.3f}"))
+    table(rows, right=(1, 2))
+    out("weights: " + ", ".join(f"{k} {v:g}" for k, v in answer["weights"].items()))
+    if not answer["worth_it"]:
+        out("On queries they were not tuned on, these weights gain nothing.")
+    say(f"saved in {place}" if place else "Nothing was changed; --save keeps these weights.")

@@ -12,7 +12,7 @@ from finecut.search.candidates import Candidates, find_candidates
 from finecut.search.composed import StepSearch
 from finecut.search.evidence import evidence_of
 from finecut.search.fusion import Weights, fused_scores, reasons_of
-from finecut.search.heard import SURE, Heard, Where
+from finecut.search.heard import SURE, Heard, Told, Where
 from finecut.search.moments import Span, each_moment
 from finecut.search.ordered import Chain, find_chains
 from finecut.search.places import Place, with_texts
@@ -141,46 +141,58 @@ def answer_fused(
     """Moments for one sentence, by pictures and words together; None where no word answers."""
     term = sought.single
     assert term is not None and term.asked is not None
+    asked = term.asked
     texts = heard.words(term.words)
     if not texts:
         return None
-    index, asked = library.index, term.asked
-    found = find_candidates(
-        library.bundle,
-        index,
-        asked.tokens,
-        max(wanted.recall_k, wanted.k),
-        allowed=allowed,
-        reranked=wanted.rerank,
-        also=_clips_of(library, texts, asked, allowed),
-    )
-    places = with_texts(list(each_moment(found.hits)), found.hits, texts)
+    count = max(wanted.recall_k, wanted.k)
+    found, places = find_places(library, asked, texts, count, allowed, reranked=wanted.rerank)
     scores = fused_scores(places, library.weights)
     order = sorted(range(len(places)), key=lambda i: (-scores[i], i))
     kept = [i for i in order if there.admits(places[i].video)][: wanted.k]
     spans = [places[i].span for i in kept]
     seen = library.confidence.of(asked, found, spans, gallery, capped=False)
-    sure = np.minimum.accumulate(
-        [
-            1.0 - (1.0 - own) * (1.0 - _heard_chance(places[i], library.weights))
-            for i, own in zip(kept, seen, strict=True)
-        ]
-        or [0.0]
-    )
-    why = _evidence(index, asked, spans, wanted)
+    sure = [
+        1.0 - (1.0 - own) * (1.0 - _heard_chance(places[i], library.weights))
+        for i, own in zip(kept, seen, strict=True)
+    ]
+    sure = np.minimum.accumulate(sure).tolist() if sure else []
+    why = _evidence(library.index, asked, spans, wanted)
     return [
         _moment(
             library,
             there,
             found,
             span,
-            float(sure[place]),
+            sure[place],
             why[place],
             reasons_of(places[i], seen[place], library.weights),
             score=scores[i],
         )
         for place, (i, span) in enumerate(zip(kept, spans, strict=True))
     ]
+
+
+def find_places(
+    library: Library,
+    asked: Asked,
+    texts: Sequence[Told],
+    count: int,
+    allowed: NDArray[np.bool_] | None,
+    *,
+    reranked: bool = True,
+) -> tuple[Candidates, list[Place]]:
+    """Moments seen among ``count`` candidates, and those in which the texts are heard."""
+    found = find_candidates(
+        library.bundle,
+        library.index,
+        asked.tokens,
+        count,
+        allowed=allowed,
+        reranked=reranked,
+        also=_clips_of(library.index, texts, asked, allowed) if texts else None,
+    )
+    return found, with_texts(list(each_moment(found.hits)), found.hits, texts)
 
 
 def _heard_chance(place: Place, weights: Weights) -> float:
@@ -191,10 +203,9 @@ def _heard_chance(place: Place, weights: Weights) -> float:
 
 
 def _clips_of(
-    library: Library, texts: Sequence[Any], asked: Asked, allowed: NDArray[np.bool_] | None
+    index: Index, texts: Sequence[Told], asked: Asked, allowed: NDArray[np.bool_] | None
 ) -> NDArray[np.int64]:
     """Clips during which texts are heard; of a text about a whole video its most fitting clip."""
-    index = library.index
     rows = np.arange(len(index.clips)) if allowed is None else np.flatnonzero(allowed)
     where = Where.clips(index, rows)
     found = [np.zeros(0, np.int64)]

@@ -11,6 +11,8 @@ from finecut.search.moments import ClipHit
 from finecut.search.rerank import lacking, rerank, token_sims
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from finecut.bundle.load import Bundle
@@ -132,6 +134,16 @@ def clip_hits(
         )
         for row, score, place in zip(rows.tolist(), scores.tolist(), order.tolist(), strict=True)
     ]
+
+
+def video_scores(index: Index, queries: Sequence[TextTokens]) -> NDArray[np.float32]:
+    """[Q, G]: the best recall score among the clips of each video; videos by position."""
+    clips = index.clips
+    order = np.argsort(clips.video, kind="stable")
+    firsts = np.flatnonzero(np.diff(clips.video[order], prepend=-1))
+    asked = np.stack([item.recall for item in queries])  # [Q, R]
+    scores = asked @ np.asarray(index.recall_matrix()).T  # [Q, clips]
+    return np.maximum.reduceat(scores[:, order], firsts, axis=1)
 
 
 def plain_relevance(query: TextTokens, tokens: StoredTokens) -> NDArray[np.float32]:

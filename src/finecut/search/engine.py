@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from finecut.errors import BundleError, IndexMismatch, UsageError
 from finecut.index.meta import read_head, read_meta
 from finecut.index.store import Index
 from finecut.search.answering import (
-    Library,
     Present,
     Wanted,
     answer_fused,
@@ -25,11 +23,12 @@ from finecut.search.answering import (
     answer_picture,
     answer_step,
 )
-from finecut.search.calibration import Confidence
 from finecut.search.filters import Filters
-from finecut.search.fusion import read_weights
+from finecut.search.fusion import Weights, read_weights
 from finecut.search.heard import Heard
 from finecut.search.query import Asked, QueryEncoder, stored_moment
+from finecut.search.snapshot import Snapshot
+from finecut.search.tune import Case, find_cases
 from finecut.search.understood import PICTURE, Sought, understand, without_texts
 from finecut.text.query_language import parse
 from finecut.types import Moment, Results
@@ -37,39 +36,11 @@ from finecut.types import Moment, Results
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from finecut.search.labelled import LabelledQuery, VideoNames
+
 MAX_K = 1000
 MAX_RECALL_K = 100_000
 _BATCH = 256  # queries of a batch that are encoded together
-_MASKS = 16  # filters remembered for one version of the index
-
-
-class _Snapshot:
-    """One version of the index with what is derived from it; a refresh makes a new one."""
-
-    def __init__(self, index: Index, bundle: Bundle) -> None:
-        self.index = index
-        self.confidence = Confidence(bundle, index)
-        self._masks: dict[Filters, NDArray[np.bool_] | None] = {}
-
-    def mask(self, filters: Filters) -> NDArray[np.bool_] | None:
-        """[G] bool of the clips the filters allow; None where that is all of them."""
-        if filters.empty:
-            return None
-        if filters not in self._masks:
-            made = filters.mask(self.index.videos, self.index.clips)
-            kept = list(self._masks.items())[-_MASKS + 1 :]
-            self._masks = {**dict(kept), filters: None if made.all() else made}
-        return self._masks[filters]
-
-    @cached_property
-    def channels(self) -> tuple[str, ...]:
-        """Channels of text that the index holds."""
-        return tuple(self.index.channels)
-
-    def library(self, bundle: Bundle) -> Library:
-        """What answering takes of it."""
-        weights = read_weights(self.index.directory)
-        return Library(bundle, self.index, self.confidence, weights, self.channels, {})
 
 
 class Searcher:
@@ -79,7 +50,7 @@ class Searcher:
         _check_fingerprint(index, bundle)
         self.bundle = bundle
         self._encoder = QueryEncoder(bundle)
-        self._snapshot = _Snapshot(index, bundle)
+        self._snapshot = Snapshot(index, bundle)
         self._refreshing = threading.Lock()
 
     @classmethod
@@ -138,7 +109,7 @@ class Searcher:
                 return False
             opened = Index.open(current.directory)
             _check_fingerprint(opened, self.bundle)
-            self._snapshot = _Snapshot(opened, self.bundle)
+            self._snapshot = Snapshot(opened, self.bundle)
             return True
 
     # -- asking ---------------------------------------------------------------------------------
@@ -257,11 +228,29 @@ class Searcher:
         """Sentences as this searcher asks them, remembered for the next time."""
         return self._encoder.encode_texts(queries)
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels of text that the index holds."""
+        return self._snapshot.channels
+
+    @property
+    def weights(self) -> Weights:
+        """How much each channel counts in this index."""
+        return read_weights(self.index.directory)
+
+    def cases(
+        self, labelled: Sequence[LabelledQuery], names: VideoNames, recall_k: int
+    ) -> list[Case]:
+        """Everything found for labelled sentences, to be ranked by any weights."""
+        return find_cases(
+            self._snapshot.library(self.bundle), self._encoder, labelled, names, recall_k
+        )
+
     # -- answering ------------------------------------------------------------------------------
 
     def _answer_asked(
         self,
-        snapshot: _Snapshot,
+        snapshot: Snapshot,
         asked: Asked,
         wanted: Wanted,
         filters: Filters | None,
@@ -277,7 +266,7 @@ class Searcher:
 
     def _answer_query(
         self,
-        snapshot: _Snapshot,
+        snapshot: Snapshot,
         query: str,
         image: Asked | None,
         wanted: Wanted,
@@ -311,7 +300,7 @@ class Searcher:
 
     def _results(
         self,
-        snapshot: _Snapshot,
+        snapshot: Snapshot,
         moments: list[Moment],
         label: str,
         gallery: int,
@@ -331,7 +320,7 @@ class Searcher:
 
 
 def _allowed(
-    snapshot: _Snapshot, filters: Filters | None, without: int | None
+    snapshot: Snapshot, filters: Filters | None, without: int | None
 ) -> tuple[NDArray[np.bool_] | None, int]:
     """[G] bool of the clips that may be answered (None: all), and how many they are."""
     allowed = None if filters is None else snapshot.mask(filters)
@@ -342,7 +331,7 @@ def _allowed(
     return allowed, size if allowed is None else int(allowed.sum())
 
 
-def _heard(snapshot: _Snapshot, sought: Sought, allowed: NDArray[np.bool_] | None) -> Heard:
+def _heard(snapshot: Snapshot, sought: Sought, allowed: NDArray[np.bool_] | None) -> Heard:
     """Looks up texts of the channels the query asks for, in videos that may be answered."""
     channels = snapshot.channels
     if sought.channels is not None:

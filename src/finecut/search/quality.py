@@ -10,16 +10,14 @@ import numpy as np
 
 from finecut.errors import UsageError
 from finecut.metrics import mean_iou, moment_recall_at, ranks, summary
-from finecut.search.candidates import find_candidates
+from finecut.search.candidates import find_candidates, video_scores
 from finecut.search.labelled import LabelledQuery, VideoNames, check_queries, read_queries
 from finecut.search.moments import find_moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from finecut.index.store import Index
     from finecut.search.engine import Searcher
-    from finecut.types import TextTokens
 
 _BLOCK_CELLS = 16_000_000  # query x clip scores held at once: 64 MB
 
@@ -37,6 +35,7 @@ def quality(
     ``recall_k`` candidates by re-rank score, then the rest in recall order. ``moments``, where
     queries have times: the first moment of the answer counts if it lies in the right video with
     an IoU of at least 0.5; ``miou`` is its mean IoU, 0 in a wrong video, both in percent.
+    ``fused``, where the index holds texts: as served, with pictures and words in one ranking.
 
     Args:
         searcher: over the index.
@@ -83,22 +82,16 @@ def quality(
         "recall": _figures(recall_ranks),
         "rerank": _figures(served_ranks),
     }
+    if searcher.channels:
+        cases = searcher.cases(labelled, names, recall_k)
+        weights = searcher.weights
+        answer["fused"] = _figures(np.array([case.rank(weights) for case in cases]))
     if truth:
         answer["moments"] = {
             "r_at_1_iou_0.5": round(moment_recall_at(found, truth, k=1, iou=0.5), 4),
             "miou": round(mean_iou(found, truth), 4),
         }
     return answer
-
-
-def video_scores(index: Index, queries: Sequence[TextTokens]) -> NDArray[np.float32]:
-    """[Q, G]: the best recall score among the clips of each video; videos by position."""
-    clips = index.clips
-    order = np.argsort(clips.video, kind="stable")
-    firsts = np.flatnonzero(np.diff(clips.video[order], prepend=-1))
-    asked = np.stack([item.recall for item in queries])  # [Q, R]
-    scores = asked @ np.asarray(index.recall_matrix()).T  # [Q, clips]
-    return np.maximum.reduceat(scores[:, order], firsts, axis=1)
 
 
 def _served_rank(
