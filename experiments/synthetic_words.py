@@ -15,7 +15,6 @@ import torch
 from fit import (
     BATCH,
     RATE,
-    STEPS,
     TRAIN_CLIPS,
     Clips,
     chance,
@@ -27,7 +26,7 @@ from fit import (
 )
 from record import Record
 from synthetic_order import HEAD_LAYERS, SEEDS, frozen
-from tiny_clip import END_ID, FILLER_ID, FRAMES, MAX_WORDS, START_ID, TINY, number_of, words_of
+from tiny_clip import END_ID, FILLER_ID, FRAMES, START_ID, TINY, number_of, words_of
 from torch import Tensor
 
 from finecut.learn.data.synthetic import VERBS
@@ -58,9 +57,10 @@ LOSSES = {
     "L1 + L3, cascade": (True, False, True, "cascade"),
     "L1 + L2 + L3, cascade": (True, True, True, "cascade"),
 }
+STEPS = 300
 HARD_NEGATIVES = 4  # K'; 8 of 128 in the article
-TACO_BATCH, TACO_WORDS = 32, 12
-DUAL_SETS = ("sentence", "sentence + entity + action")  # trained with the dual softmax as well
+TACO_BATCH, WORDS = 32, 12
+DUAL_SETS = ("sentence + entity + action",)  # trained with the dual softmax as well
 
 
 def tagged(caption: str) -> list[Tagged]:
@@ -82,7 +82,7 @@ def streams(captions: Sequence[str]) -> dict[str, Tensor]:
         start_id=START_ID,
         end_id=END_ID,
         filler_id=FILLER_ID,
-        max_words=MAX_WORDS,
+        max_words=WORDS,
     )
 
 
@@ -96,7 +96,7 @@ def camoe(seed: int, weights: tuple[float, ...], dual: bool, train: Clips, test:
         expert_layers=HEAD_LAYERS,
         action_expert="self_attention",
         max_frames=FRAMES,
-        max_words=MAX_WORDS,
+        max_words=WORDS,
         filler_id=FILLER_ID,
     )
     model = CAMoE(config, starting_clip(seed))
@@ -106,7 +106,7 @@ def camoe(seed: int, weights: tuple[float, ...], dual: bool, train: Clips, test:
         parts = model.loss(batch)
         return torch.stack([parts[f"{name}_loss"] for name in used]).sum()
 
-    seconds = fit(model, train, seed=seed, text_inputs=streams, loss_of=loss_of)
+    seconds = fit(model, train, seed=seed, text_inputs=streams, loss_of=loss_of, steps=STEPS)
     text, video = tokens(model, test, streams)
     with torch.no_grad():
         sims = text.recall @ video.recall.T
@@ -139,9 +139,9 @@ def bert_inputs(idf: IdfTable) -> Any:
     """[CLS] words [SEP] with the weights of nouns and verbs; ids are those of the tiny CLIP."""
 
     def inputs(captions: Sequence[str]) -> dict[str, Tensor]:
-        ids = torch.zeros(len(captions), TACO_WORDS, dtype=torch.long)
-        weights = torch.zeros(len(captions), TACO_WORDS)
-        mask = torch.zeros(len(captions), TACO_WORDS, dtype=torch.bool)
+        ids = torch.zeros(len(captions), WORDS, dtype=torch.long)
+        weights = torch.zeros(len(captions), WORDS)
+        mask = torch.zeros(len(captions), WORDS, dtype=torch.bool)
         for row, caption in enumerate(captions):
             words = [Word(w.word, w.tag, [w.word]) for w in tagged(caption)]
             line = [START_ID, *(number_of(w.word) for w in words), END_ID]
@@ -160,10 +160,10 @@ def taco(seed: int, name: str, train: Clips, test: Clips) -> dict[str, float]:
     torch.manual_seed(seed)
     config = TacoConfig(
         feature_dim=TINY.embed_dim,
-        text=BertConfig(TINY.vocab_size, 64, 2, 4, 256, TACO_WORDS, dropout=0.0),
+        text=BertConfig(TINY.vocab_size, 64, 2, 4, 256, WORDS, dropout=0.0),
         video_layers=1,
         fusion_layers=2,
-        max_words=TACO_WORDS,
+        max_words=WORDS,
         max_frames=FRAMES,
         hard_negatives=HARD_NEGATIVES,
         token_score_weight=0.5 if token else 0.0,
@@ -182,7 +182,13 @@ def taco(seed: int, name: str, train: Clips, test: Clips) -> dict[str, float]:
         return loss + (parts["fused_loss"] if fused else 0.0)
 
     seconds = fit(
-        model, train, seed=seed, text_inputs=inputs, loss_of=loss_of, batch_size=TACO_BATCH
+        model,
+        train,
+        seed=seed,
+        text_inputs=inputs,
+        loss_of=loss_of,
+        batch_size=TACO_BATCH,
+        steps=STEPS,
     )
     text, video = tokens(model, test, inputs)
     with torch.no_grad():
@@ -193,7 +199,8 @@ def taco(seed: int, name: str, train: Clips, test: Clips) -> dict[str, float]:
             words = token_scores(text.word_embeds, video.frame_embeds, video.frame_mask)
             token_part = torch.einsum("qgw,qw->qg", words, text.word_weights)
             found["all"] = scores if sentence else scores - own
-            found["token"] = token_part
+            if token:
+                found["token"] = token_part
             found["fused"] = scores - own - config.token_score_weight * token_part
     rows = {kind: figures(matrix, test.groups) for kind, matrix in found.items()}
     alone = {f"{kind} alone, R@1": row["r_at_1"] for kind, row in rows.items() if kind != "all"}
