@@ -213,3 +213,23 @@ def test_parts_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
         cache.save("videos", 0, {"recall": zeros(1, 2)})
     assert list(cache.folder.iterdir()) == []
     assert cache.load("videos", 0) is None
+
+
+def test_a_video_that_breaks_midway_is_left_out_and_named(
+    run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finecut.errors import VideoError
+    from finecut.learn.data import video_pairs
+
+    read = video_pairs.read_frames
+
+    def breaks(footage, *rest):
+        if footage.files[0].name == "clip 2.mp4":
+            raise VideoError("clip 2.mp4: damaged", reason="no frame decodes")
+        return read(footage, *rest)
+
+    monkeypatch.setattr(video_pairs, "read_frames", breaks)
+    found = evaluate_run(run, "test", root=videos).to_json()
+    assert (found["gallery"], found["queries"], found["missing"]) == (4, 8, 1)
+    assert list(found["unreadable"]) == ["clip 2.mp4"] and found["standard"] is False
+    assert "1 videos are missing or cannot be read" in found["why_not"]

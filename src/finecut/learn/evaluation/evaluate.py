@@ -29,7 +29,7 @@ def evaluate_model(
     data: PairData,
     *,
     recall_k: int | None = RECALL_K,
-    rerank: bool | None = None,
+    rerank: bool = True,
     dsl: float | None = None,
     qbnorm: NDArray | None = None,
     beta: float = BETA,
@@ -45,8 +45,8 @@ def evaluate_model(
         model: a method (``learn/methods/protocol.py``); left on its device and in its mode.
         data: one split.
         recall_k: candidates of each sentence that are re-ranked; None: every video.
-        rerank: whether there is a re-ranked column; None: where the method re-ranks otherwise
-            than recall orders (its ``reranks``).
+        rerank: whether there is a re-ranked column; it says no more than the plain one where the
+            method's ``reranks`` is False.
         dsl: temperature of a dual-softmax column on the plain similarities; None: no such column.
         qbnorm: recall vectors [N, R] of a bank of training sentences for a QB-Norm column.
         beta: of QB-Norm: 20 on cosines, 1 / temperature on scaled logits.
@@ -76,8 +76,6 @@ def evaluate_model(
     best = sims.rows
     if gains:
         extra["graded"] = {"plain": graded_figures(sims.rows, gains, sims.shape)}
-    if rerank is None:
-        rerank = bool(getattr(model, "reranks", True))
     if rerank:
         k = min(recall_k or len(video), len(video))
         candidates = fine.candidates_of(sims, k)

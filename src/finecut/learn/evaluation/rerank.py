@@ -22,17 +22,17 @@ from finecut.learn.two_stage import recall_candidates
 TEXTS_AT_ONCE = 1024
 
 
-def candidates_of(sims: Sims, recall_k: int) -> NDArray[np.int64]:
+def candidates_of(sims: Sims, recall_k: int) -> NDArray[np.int32]:
     """[Q, K] the K best videos of each sentence by recall, K = min(recall_k, G)."""
     return np.concatenate(
         [
-            recall_candidates(torch.from_numpy(sims.rows(rows)), recall_k).numpy()
+            recall_candidates(torch.from_numpy(sims.rows(rows)), recall_k).int().numpy()
             for rows in sims.chunks()
         ]
     )
 
 
-def recall_loss(candidates: NDArray[np.int64], video_of_text: NDArray[np.int64]) -> float:
+def recall_loss(candidates: NDArray[np.integer], video_of_text: NDArray[np.int64]) -> float:
     """Percent of sentences whose right video is not among the candidates: lost whatever follows.
 
     >>> recall_loss(np.array([[0, 1], [0, 2]]), np.array([1, 1]))
@@ -47,7 +47,7 @@ def fine_scores(
     model: Any,
     text: TokenParts[TextTokens],
     video: TokenParts[VideoTokens],
-    candidates: NDArray[np.int64],
+    candidates: NDArray[np.integer],
     on_progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """[Q, K] the method's fine score of each candidate."""
@@ -81,7 +81,7 @@ def fine_scores(
     return fine.reshape(candidates.shape)
 
 
-def merged(sims: Sims, candidates: NDArray[np.int64], fine: NDArray[np.float32]) -> RowsOf:
+def merged(sims: Sims, candidates: NDArray[np.integer], fine: NDArray[np.float32]) -> RowsOf:
     """Rows of scores in which every candidate, by its fine score, stands above every other clip.
 
     As published, video-to-text reads the same text-driven matrix by columns. In float64, which

@@ -24,7 +24,7 @@ from finecut.learn.evaluation.evaluate import evaluate_model
 from finecut.learn.evaluation.report import Report
 from finecut.learn.evaluation.standing import standing
 from finecut.learn.evaluation.tokens import Progress
-from finecut.learn.recipe import HOLD_OUT, Recipe, load_recipe
+from finecut.learn.recipe import HOLD_OUT, Recipe, expand, load_recipe
 from finecut.learn.training.run_folder import BANK, RECIPE, TEXT_STATE
 from finecut.learn.training.validate import without_unreadable
 
@@ -84,10 +84,13 @@ def evaluate_run(
     if temperature is None:
         temperature = wanted.dsl_temperature / logit_scale(recipe.method, model)
     every = options.every_candidate
+    rerank = options.rerank
+    if rerank is None:
+        rerank = every or bool(options.recall_k) or bool(getattr(model, "reranks", True))
     batch_size = options.batch_size or wanted.batch_size
     settings: dict[str, Any] = {
         "recall_k": None if every else options.recall_k or wanted.recall_k,
-        "rerank": True if every or options.recall_k else options.rerank,
+        "rerank": rerank,
         "dsl": temperature if options.dsl else None,
         "qbnorm": read_bank(run) if options.qbnorm else None,
         "beta": options.beta or wanted.qbnorm_beta,
@@ -95,7 +98,7 @@ def evaluate_run(
         "batch_size": batch_size,
         "on_progress": on_progress,
     }
-    root_hash = hash_folder(recipe.data_root(root), but=run) if options.cache else ""
+    root_hash = _hash_data(run, recipe, root) if options.cache else ""
 
     def measured(data: PairData, unreadable: Mapping[str, str]) -> Report:
         chosen_on = recipe.data.validation
@@ -158,6 +161,14 @@ def _open(
     )
     changed.own_protocol = data.protocol  # type: ignore[attr-defined]
     return changed
+
+
+def _hash_data(run: Path, recipe: Recipe, root: Path | None) -> str:
+    """Of the data's files, and of a cache that is kept elsewhere."""
+    places = [recipe.data_root(root)]
+    if recipe.data.cache:
+        places.append(expand(recipe.data.cache))
+    return " ".join(hash_folder(place, but=run) for place in places)
 
 
 def read_run(run: Path) -> Recipe:
