@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from finecut.errors import BundleError
 from finecut.learn.export_plans import Plan
-from finecut.learn.inputs.starter import Starter, starter, with_outputs
+from finecut.learn.inputs.starter import Starter, must_be_this_starter, starter, with_outputs
 from finecut.learn.methods.laff_starter import LaffStarter
 from finecut.learn.onnx_graph import OPSET, session, to_onnx
 from finecut.learn.starter.export import POOLED_VIEWS, SENTENCES
@@ -28,15 +28,10 @@ def plan_laff_starter(model: LaffStarter) -> Plan:
     """The plan of a fine-tuned starter.
 
     Raises:
-        BundleError: it was trained on another starter than the one that is here.
+        UsageError: it was trained on another starter than the one that is here.
     """
-    model = copy.deepcopy(model).float().eval()
-    base = starter()
-    if model.config.recall_dim != base.bundle.manifest.video.recall_dim:
-        raise BundleError(
-            f"The model was trained on a starter with {model.config.recall_dim} recall channels, "
-            f"the one here has {base.bundle.manifest.video.recall_dim}."
-        )
+    must_be_this_starter(model.config)
+    model, base = copy.deepcopy(model).float().eval(), starter()
     config, manifest = model.config, base.bundle.manifest
     video, text = JoinedVideo(model, base), JoinedText(model, base)
     dim = config.recall_dim + config.common_dim

@@ -19,7 +19,9 @@ from finecut.learn.data.benchmark import AnnotationError, Benchmark, CaptionedVi
 from finecut.learn.data.open_split import hold_out, open_split
 from finecut.learn.data.pairs import LearnsText, PairData, make_batch
 from finecut.learn.data.sampling import Sampling
-from learn.data.small_set import MODELS, SENTENCES, recipe_for, write_set
+from finecut.learn.data.video_pairs import Captions
+from finecut.learn.training.start import StartingPoint
+from learn.data.small_set import BERT, MODELS, SENTENCES, recipe_for, write_set
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +111,6 @@ def test_every_method_takes_its_inputs(method: str, root: Path, tmp_path: Path):
     recipe = recipe_for(method, root)
     data = open_split(recipe, "train", training=True)
     data.save_text_state(tmp_path / "state")  # type: ignore[attr-defined]
-    from finecut.learn.training.start import StartingPoint
-
     start = StartingPoint(recipe)
     model = method_spec(method).model(start.config())
     data.prepare_model(model)  # type: ignore[attr-defined]
@@ -190,6 +190,43 @@ def test_paragraphs_are_one_sentence(tmp_path: Path, root: Path):
     data = open_split(recipe_for(root=tmp_path, validation="val1"), "train")
     assert data.protocol == "paragraph" and data.moments is None
     assert data.sentences == ["a red screen glows", " ".join(SENTENCES["blue"])]
+
+
+def test_moments_are_given_when_every_sentence_has_one():
+    class NoText:
+        """Stands for text preparation, of which nothing is asked."""
+
+    timed = CaptionedVideo("a", "a.mp4", ("x", "y"), moments=((0.0, 1.0), (2.0, 3.5)))
+    plain = CaptionedVideo("b", "b.mp4", ("z",))
+    for items, expected in (
+        ((timed,), [(0.0, 1.0), (2.0, 3.5)]),
+        ((timed, plain), None),
+        ((plain,), None),
+    ):
+        whole = Benchmark("set", "val", "multi", items, ())
+        assert Captions(whole, items, NoText()).moments == expected  # type: ignore[arg-type]
+    assert (
+        Captions(Benchmark("set", "val", "paragraph", (timed,), ()), (timed,), NoText()).moments
+        is None
+    )  # type: ignore[arg-type]
+
+
+def test_a_vocabulary_tells_the_model_its_size(root: Path):
+    recipe = recipe_for("taco-clip", root)
+    recipe = replace(
+        recipe,
+        model={
+            "taco": {
+                **MODELS["taco-clip"]["taco"],
+                "text": {name: size for name, size in BERT.items() if name != "vocab_size"},
+            }
+        },
+    )
+    data = open_split(recipe, "train", training=True)
+    facts = data.model_facts()  # type: ignore[attr-defined]
+    model, _ = StartingPoint(recipe).build(facts)
+    assert model.config.taco.text.vocab_size == facts["taco"]["text"]["vocab_size"] < 200
+    assert torch.isfinite(model.loss(make_batch(data, [0, 2, 5]))["loss"])
 
 
 def test_data_can_be_sent_to_a_worker(root: Path):

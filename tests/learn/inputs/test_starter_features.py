@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from finecut.bundle.load import Bundle
-from finecut.errors import BundleError, ShapeError
+from finecut.errors import BundleError, ShapeError, UsageError
 from finecut.learn.checkpoint import load_checkpoint, save_checkpoint
 from finecut.learn.data.cache import make_cache
 from finecut.learn.data.open_split import open_split
 from finecut.learn.data.pairs import make_batch
 from finecut.learn.data.sampling import Sampling
+from finecut.learn.export_plans import plan_for
 from finecut.learn.inputs.starter import StarterTextInputs, StarterTower, with_outputs
 from finecut.learn.methods.laff_starter import LaffStarter, LaffStarterConfig
 from learn.data.small_set import recipe_for, write_set
@@ -47,7 +48,7 @@ def test_features_hold_what_the_bundle_gives(bundle: Bundle, frames: np.ndarray)
     for row, frame in zip(made["frames_raw"], frames, strict=True):
         (wanted,) = bundle.encode_clips([frame[None]])
         assert np.abs(row[config.pooled_dim :] - wanted.recall).max() < 1e-4
-    features = StarterTextInputs()(SENTENCES)["sentences_raw"].numpy()
+    features = StarterTextInputs(LaffStarterConfig())(SENTENCES)["sentences_raw"].numpy()
     assert features.shape == (3, config.sentence_dim + config.recall_dim)
     assert np.allclose(np.linalg.norm(features[:, : config.sentence_dim], axis=1), 1, atol=1e-3)
     for row, sentence in zip(features, SENTENCES, strict=True):
@@ -68,7 +69,7 @@ def test_without_its_laff_the_model_is_the_starter(bundle: Bundle, frames: np.nd
     model = LaffStarter(LaffStarterConfig(mix=1e-12)).eval()
     raw = torch.from_numpy(StarterTower()([frames])[0]["frames_raw"])[:, None]  # clips of 1 frame
     mask = torch.ones(4, 1, dtype=torch.bool)
-    text = StarterTextInputs()(SENTENCES)
+    text = StarterTextInputs(LaffStarterConfig())(SENTENCES)
     with torch.inference_mode():
         ours = model.rerank(model.encode_text(**text), model.encode_video(raw, mask)).scores
     clips = np.stack([c.recall for c in bundle.encode_clips([f[None] for f in frames])])
@@ -91,6 +92,16 @@ def test_features_of_another_size_are_refused():
     model = LaffStarter(LaffStarterConfig(common_dim=32))
     with pytest.raises(ShapeError, match="must have 2049 channels, got 5"):
         model.encode_video(torch.zeros(1, 2, 5), torch.ones(1, 2, dtype=torch.bool))
+
+
+def test_a_model_of_another_starter_is_refused():
+    here = StarterTextInputs(LaffStarterConfig()).model_facts()["starter"]
+    StarterTextInputs(LaffStarterConfig(starter=here))
+    other = LaffStarterConfig(common_dim=32, starter="0" * 16)
+    with pytest.raises(UsageError, match=f"starter {'0' * 16}, the one here is {here}"):
+        StarterTextInputs(other)
+    with pytest.raises(UsageError, match="was trained on the starter 0000"):
+        plan_for(LaffStarter(other))
 
 
 def test_a_graph_without_the_inner_tensor_is_refused(bundle: Bundle):

@@ -54,6 +54,11 @@ class Captions:
         """Write what text preparation learnt (nothing for most methods)."""
         self.text.save(Path(folder))
 
+    def model_facts(self) -> dict[str, Any]:
+        """Fields of the method's config that text preparation knows (size of a vocabulary)."""
+        facts = getattr(self.text, "model_facts", None)
+        return facts() if facts is not None else {}
+
     def prepare_model(self, model: nn.Module) -> None:
         """Fill the model's tables of words, before training."""
         self.text.prepare_model(model)
@@ -144,12 +149,7 @@ def readable(
 
 
 def _moments(benchmark: Benchmark) -> Moments:
-    """[Q] seconds of each sentence in its video, where the annotations give them."""
-    if benchmark.protocol == "paragraph" or not any(item.moments for item in benchmark.items):
+    """[Q] seconds of each sentence in its video; None unless the annotations give all of them."""
+    if benchmark.protocol == "paragraph" or not all(item.moments for item in benchmark.items):
         return None
-    return [
-        moment
-        for item in benchmark.items
-        for moment in (item.moments or [(item.start_s, item.end_s or item.start_s)])
-        if item.captions
-    ]
+    return [moment for item in benchmark.items for moment in item.moments or ()]

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from finecut.errors import BundleError
+from finecut.errors import BundleError, UsageError
 from finecut.learn.inputs.tower import FRAMES, Arrays
 from finecut.learn.methods.laff_starter import LaffStarterConfig
 from finecut.learn.starter.export import POOLED_VIEWS, SENTENCES
@@ -77,6 +77,20 @@ def starter() -> Starter:
     return Starter()
 
 
+def must_be_this_starter(config: LaffStarterConfig) -> None:
+    """Refuse a model whose features came from another starter than the one here.
+
+    Raises:
+        UsageError: with both fingerprints.
+    """
+    here = starter().fingerprint
+    if config.starter not in ("", here):
+        raise UsageError(
+            f"The model was trained on the starter {config.starter}, the one here is {here}: "
+            "use the version of finecut it was trained with, or train it again."
+        )
+
+
 def with_outputs(data: bytes, outputs: Sequence[str]) -> bytes:
     """A graph cut down to some of its tensors, inner ones among them.
 
@@ -123,7 +137,9 @@ class StarterTower:
 class StarterTextInputs:
     """Sentences to features, each computed once a process. Learns nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: LaffStarterConfig) -> None:
+        """Raises UsageError: the model was trained on another starter."""
+        must_be_this_starter(config)
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, sentences: Sequence[str]) -> dict[str, Tensor]:
@@ -131,6 +147,10 @@ class StarterTextInputs:
         if new:
             self._known.update(zip(new, starter().sentences(new), strict=True))
         return {"sentences_raw": torch.from_numpy(np.stack([self._known[t] for t in sentences]))}
+
+    def model_facts(self) -> dict[str, Any]:
+        """Which starter a model trained here belongs to."""
+        return {"starter": starter().fingerprint}
 
     def save(self, folder: Path) -> None:
         """Nothing was learnt."""

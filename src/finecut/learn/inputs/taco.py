@@ -48,6 +48,7 @@ class TacoTextInputs:
                 f"{config.text.vocab_size}: raise it."
             )
         self.config, self.tokenizer, self.idf, self.tagger = config, tokenizer, idf, tagger
+        self.inside = False  # another method's config holds TACo's
         self._learn_from = list(dict.fromkeys(sentences))
 
     @classmethod
@@ -61,13 +62,15 @@ class TacoTextInputs:
             sentences: the training captions; a repeated caption counts each time.
             vocabulary: BERT's vocab.txt, or a tokenizer.json.
         """
-        config = _taco(config)
+        outer, config = config, _taco(config)
         idf = IdfTable.build([w.word for w in words] for words in tag(sentences))
         if vocabulary is not None:
             tokenizer = read_vocabulary(vocabulary)
         else:
             tokenizer = learn_vocabulary(sentences, config.text.vocab_size)
-        return cls(config, tokenizer, idf, default_tagger().name, sentences)
+        made = cls(config, tokenizer, idf, default_tagger().name, sentences)
+        made.inside = outer is not config
+        return made
 
     @classmethod
     def load(cls, config: Any, folder: Path) -> TacoTextInputs:
@@ -93,6 +96,11 @@ class TacoTextInputs:
             del made["word_weights"]  # the model's own table weighs the pieces then
         room = self.config.max_words  # one width, so that batches can be put together
         return {name: pad(x, (0, room - x.shape[1])) for name, x in made.items()}
+
+    def model_facts(self) -> dict[str, Any]:
+        """How many words the model must know."""
+        facts = {"text": {"vocab_size": self.tokenizer.get_vocab_size()}}
+        return {"taco": facts} if self.inside else facts
 
     def save(self, folder: Path) -> None:
         """The vocabulary, the IDF table, and which tagger it was."""

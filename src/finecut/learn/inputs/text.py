@@ -97,7 +97,7 @@ def text_inputs_for(
     if method == "laff-starter":
         from finecut.learn.inputs.starter import StarterTextInputs
 
-        return StarterTextInputs()
+        return StarterTextInputs(config)
     if not hasattr(config, "clip"):
         raise UsageError(f"How sentences become inputs of {method} is not known.")
     return ClipTextInputs(config.clip.vocab_size, config.max_words)

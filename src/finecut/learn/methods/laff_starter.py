@@ -51,6 +51,7 @@ class LaffStarterConfig:
     scale: float = 20.0  # inverse temperature at the start, the starter's own
     max_frames: int = 12
     frame_size: int = 224  # pixels, square
+    starter: str = ""  # fingerprint of the starter it was trained on; the data fills it in
 
     def laff(self) -> LaffConfig:
         """The fused features of both sides."""
