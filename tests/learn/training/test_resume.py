@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from finecut.errors import UsageError
+from finecut.learn.recipe import load_recipe
 from finecut.learn.training.loop import train
 
 from .conftest import Start, free_port
@@ -133,6 +134,14 @@ def test_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
     train(recipe(epochs=1), tmp_path / "run", data=opener())
     with pytest.raises(UsageError, match=r"train\.lr is 0.001 there, 0.002 here"):
         train(recipe(epochs=1, lr=2e-3), tmp_path / "run", data=opener())
+
+
+def test_a_run_that_failed_at_its_start_binds_nobody(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="training needs two pairs"):
+        train(recipe(batch_size=4, sample="videos"), tmp_path / "run", data=opener(videos=1))
+    made = recipe(epochs=1)
+    train(made, tmp_path / "run", data=opener())
+    assert load_recipe(tmp_path / "run" / "recipe.toml") == made
 
 
 def test_data_that_has_changed_is_refused(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from finecut.learn.recipe import Recipe
 from finecut.learn.training.report import RunReport
 
 RECIPE, LOG, REPORT, BANK = "recipe.toml", "log.jsonl", "report.json", "query_bank.safetensors"
-TEXT_STATE = "text_state"
+STATE, TEXT_STATE = "last/state.pt", "text_state"
 STATE_VERSION = 1
 
 
@@ -49,29 +49,32 @@ class RunFolder:
             UsageError: it is held by another process, is the run of another recipe, or holds
                 something that is no run.
         """
-        is_new = not (self.folder / RECIPE).exists()
-        if is_new and self.folder.is_dir() and any(self.folder.iterdir()):
-            left = [name for name in os.listdir(self.folder) if name != "lock"]
-            if left:
-                raise UsageError(
-                    f"'{self.folder}' is not empty and no run ({left[0]!r} is in it); choose "
-                    "another folder."
-                )
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        others = [name for name in names if name != "lock"]
+        if others and RECIPE not in names:
+            raise UsageError(
+                f"'{self.folder}' is not empty and no run ({others[0]!r} is in it); choose "
+                "another folder."
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / "lock")
         if not lock.try_acquire():
             raise UsageError(f"'{self.folder}' is being trained by {lock.holder()}.")
         try:
-            if is_new:
-                write_text(self.folder / RECIPE, recipe.to_toml())
-            else:
+            if self._begun():
                 self._check_recipe(recipe)
+            else:
+                write_text(self.folder / RECIPE, recipe.to_toml())
             self._clear_unfinished()
             yield
         finally:
             if self._board is not None:
                 self._board.close()
             lock.release()
+
+    def _begun(self) -> bool:
+        """Whether there is anything of a run: one that failed at its start binds nobody."""
+        return any((self.folder / name).exists() for name in (CONFIG, STATE, REPORT))
 
     def _clear_unfinished(self) -> None:
         """Remove what a process that was killed was writing."""
@@ -102,9 +105,9 @@ class RunFolder:
 
     def save_last(self, state: Mapping[str, Any]) -> None:
         """Replace the state to go on from, at once or not at all."""
-        folder = self.folder / "last"
-        folder.mkdir(exist_ok=True)
-        with replacing(folder / "state.pt") as temporary:
+        path = self.folder / STATE
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as temporary:
             torch.save({"version": STATE_VERSION, **state}, temporary)
 
     def load_last(self) -> dict[str, Any] | None:
@@ -113,7 +116,7 @@ class RunFolder:
         Raises:
             UsageError: it cannot be read, or another version wrote it.
         """
-        path = self.folder / "last" / "state.pt"
+        path = self.folder / STATE
         if not path.exists():
             return None
         try:
@@ -151,7 +154,7 @@ class RunFolder:
     def save_report(self, report: RunReport) -> None:
         """Mark the run finished; the state to go on from is dropped."""
         write_text(self.folder / REPORT, json.dumps(report.to_json(), indent=2) + "\n")
-        shutil.rmtree(self.folder / "last", ignore_errors=True)
+        shutil.rmtree((self.folder / STATE).parent, ignore_errors=True)
 
     def finished(self) -> RunReport | None:
         """The report of a finished run, else None.
