@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import typing
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from finecut.errors import UsageError
+from finecut.learn.encoders.bert import BertConfig
 from finecut.learn.methods.laff import LAFF, LaffConfig
+from finecut.learn.methods.laff_loss import LaffLoss
 from finecut.learn.methods.protocol import Batch, TokenLoss
+from finecut.learn.methods.taco import TACo, TacoConfig
 from finecut.learn.training.backward import backward, check_method, rows_of
 from finecut.learn.training.precision import checkpoint_activations
 from finecut.learn.training.ranks import Ranks
@@ -46,6 +50,58 @@ def test_gradient_caching_gives_the_gradient_of_the_whole_batch(name: str) -> No
         cached, loss = gradients(model, batch, micro_batch)
         assert loss == pytest.approx(parts["loss"].item(), rel=1e-5)
         assert_same(plain, cached)
+
+
+def feature_batch() -> Batch:
+    """Six pairs of features, as LAFF and TACo take them without a CLIP."""
+    draw = torch.Generator().manual_seed(2)
+    ids = torch.tensor([0, 1, 2, 2, 4, 5])
+    video = {name: torch.randn(6, size, generator=draw)[ids] for name, size in VIDEO.items()}
+    words = torch.randint(1, 12, (6, 5), generator=draw)
+    text = {"t": torch.randn(6, TEXT["t"], generator=draw), "g": (words, words > 3)}
+    return Batch({"features": video}, {"features": text}, ids)
+
+
+VIDEO, TEXT = {"a": 6, "b": 5}, {"t": 6, "g": 7}
+
+
+@pytest.mark.parametrize("settings", [
+    *({"loss": loss} for loss in typing.get_args(LaffLoss)),
+    {"loss_spaces": 1},
+    {"loss_spaces": 2},
+    {"centre_weight": 0.5, "loss": "info_nce"},
+    {"shared_space": ("a", "t")},
+    {"fusion": "mhsa"},
+], ids=str)  # fmt: skip
+def test_gradient_caching_with_every_loss_of_laff(settings: dict) -> None:
+    torch.manual_seed(4)
+    config = LaffConfig(
+        VIDEO, TEXT, common_dim=16, heads=4, gru="g", gru_words=12, gru_embed_dim=3, **settings
+    )
+    model, batch = LAFF(config).eval(), feature_batch()
+    whole, loss = gradients(model, batch)
+    for micro_batch in (4, 1):
+        cached, again = gradients(model, batch, micro_batch)
+        assert again == pytest.approx(loss, rel=1e-5)
+        assert_same(whole, cached)
+
+
+def test_gradient_caching_with_taco_on_features() -> None:
+    torch.manual_seed(4)
+    bert = BertConfig(20, width=16, layers=1, heads=2, inner=32, max_words=8)
+    model = TACo(TacoConfig(6, bert, 1, 1, max_words=6, max_frames=4, hard_negatives=2)).eval()
+    model.piece_weights[5:] = 1.0
+    draw = torch.Generator().manual_seed(2)
+    words = torch.randint(1, 20, (6, 6), generator=draw)
+    mask = torch.arange(4)[None] < torch.tensor([4, 2, 3, 1, 4, 4])[:, None]
+    batch = Batch(
+        {"features": torch.randn(6, 4, 6, generator=draw), "frame_mask": mask},
+        {"input_ids": words, "word_mask": words > 2},
+        torch.tensor([0, 1, 2, 2, 4, 5]),
+    )
+    whole, _ = gradients(model, batch)
+    for micro_batch in (4, 1):
+        assert_same(whole, gradients(model, batch, micro_batch)[0])
 
 
 def test_pieces_alone_would_have_another_gradient() -> None:
