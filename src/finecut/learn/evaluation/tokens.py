@@ -193,6 +193,8 @@ def to_device(value: Any, device: torch.device) -> Any:
         return value.to(device)
     if isinstance(value, dict):
         return {name: to_device(item, device) for name, item in value.items()}
+    if isinstance(value, tuple):  # LAFF's words and their mask
+        return tuple(to_device(item, device) for item in value)
     return value
 
 
