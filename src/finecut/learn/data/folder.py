@@ -103,9 +103,9 @@ class Folder:
         """The video meant by ``name``: by path below the root, then file name, then stem.
 
         DiDeMo names some files with a bare dot at the end, ActivityNet's files begin with a v_ that
-        its loaders take off the names, and re-downloaded sets have other
-        extensions than published: the stem decides then. Of several, the first that is a video; a
-        still (a video of one frame) only where no video is meant.
+        its loaders take off the names, and re-downloaded sets have other extensions than published:
+        the stem decides then. Of several, the first that is a video; a still (a video of one
+        frame) only where no video is meant.
         """
         posix = PurePosixPath(name.replace("\\", "/"))
         known = VIDEO_SUFFIXES | IMAGE_SUFFIXES

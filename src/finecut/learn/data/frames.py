@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +113,9 @@ def check_readable(footage: Footage) -> str:
 def _read_video(footage: Footage, sampling: Sampling, size: int) -> Frames:
     path = footage.files[0]
     with open_video(path) as (container, stream):
-        listed = list_frames(container, stream)
+        listed = _LISTED.get(path)
+        if listed is None:  # a film cut into a hundred clips is listed once
+            listed = _LISTED.put(path, list_frames(container, stream))
         times = listed.times
         if not times:
             raise VideoError(f"{path}: holds no picture.", reason="no frame decodes")
@@ -135,6 +139,37 @@ def _read_video(footage: Footage, sampling: Sampling, size: int) -> Frames:
 
 
 # ---------------------------------------------------------------------- frames by number
+
+
+class _Recent:
+    """The frame lists of the files read last, as long as they do not change."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: OrderedDict[tuple[Path, int, int], FrameList] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: Path) -> FrameList | None:
+        with self._lock:
+            found = self._held.get(_stamp(path))
+            if found is not None:
+                self._held.move_to_end(_stamp(path))
+            return found
+
+    def put(self, path: Path, listed: FrameList) -> FrameList:
+        with self._lock:
+            self._held[_stamp(path)] = listed
+            while len(self._held) > self._most:
+                self._held.popitem(last=False)
+        return listed
+
+
+def _stamp(path: Path) -> tuple[Path, int, int]:
+    state = path.stat()
+    return path, state.st_size, state.st_mtime_ns
+
+
+_LISTED = _Recent(8)  # 8 bytes a frame and some: a film has 200,000
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -116,36 +116,23 @@ class VideoPairs(Captions):
             ) from error
 
 
-def readable(
-    benchmark: Benchmark,
-    folder: Folder,
-    *,
-    threads: int = 4,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Footage]:
+def readable(benchmark: Benchmark, folder: Folder, *, threads: int = 4) -> dict[str, Footage]:
     """Footage by video id of the items that are there and whose first frame decodes.
 
     Args:
         benchmark: the split.
         folder: where its videos are.
         threads: files opened at a time.
-        on_progress: called with (done, total).
     """
     found = {item.video_id: Footage.of(item, folder) for item in benchmark.items}
     present = {video_id: footage for video_id, footage in found.items() if footage is not None}
-    kept = {}
+    files = dict.fromkeys(footage.files for footage in present.values())  # clips share them
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        reasons = pool.map(check_readable, present.values())
-        for done, ((video_id, footage), reason) in enumerate(
-            zip(present.items(), reasons, strict=True), start=1
-        ):
-            if reason:
-                log.warning("%s cannot be read (%s): left out", footage.files[0], reason)
-            else:
-                kept[video_id] = footage
-            if on_progress:
-                on_progress(done, len(present))
-    return kept
+        reasons = dict(zip(files, pool.map(check_readable, map(Footage, files)), strict=True))
+    for names, reason in reasons.items():
+        if reason:
+            log.warning("%s cannot be read (%s): left out", names[0], reason)
+    return {key: footage for key, footage in present.items() if not reasons[footage.files]}
 
 
 def _moments(benchmark: Benchmark) -> Moments:
