@@ -112,7 +112,8 @@ def export(
             cosines |= _int8_gate(data, small, graph, samples)
             data = small
         files[graph.file] = data
-    fields = _fields(plan, name or out.name, {**told, **(provenance or {})}, quantize)
+    known = {**plan.provenance, **told, **(provenance or {})}
+    fields = _fields(plan, name or out.name, known, quantize)
     if calibration is not None:
         fields["calibration"] = dict(calibration)
         files["query_bank.json"] = json.dumps(list(query_bank), ensure_ascii=False).encode()

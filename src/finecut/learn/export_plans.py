@@ -69,6 +69,7 @@ class Plan:
     interpolation: str = "bicubic"
     lowercase: bool = False
     sos_eos: tuple[int, int] = (0, 0)  # ids that open and close a sentence, for random samples
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # of parts that come ready-made
 
 
 # ---------------------------------------------------------------------- one plan per method

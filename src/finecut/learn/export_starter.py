@@ -50,6 +50,10 @@ def plan_laff_starter(model: LaffStarter) -> Plan:
         embed_dim=dim,
         resize="squash",
         sos_eos=(101, 102),  # [CLS] and [SEP] of BERT's vocabulary
+        provenance={
+            "data": (*manifest.provenance.data, "fine-tuned on data of its maker's own"),
+            "licence": f"of the starter within: {manifest.provenance.licence}",
+        },
     )
 
 
