@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ def test_the_log_and_tensorboard_hold_every_step(tmp_path: Path) -> None:
     assert board.Scalars("validation/r_at_1")[0].value == pytest.approx(
         epochs[0]["validation/r_at_1"]
     )
+
+
+def test_without_tensorboard_the_log_has_it_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if not installed
+    train(recipe(epochs=1), tmp_path / "run", data=opener())
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    assert len(log(tmp_path / "run")) == 4
 
 
 def test_a_video_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
