@@ -295,7 +295,8 @@ def _ordered_moment(
     reasons: list[Reason] = []
     for search, found in zip(searches, chain.steps, strict=True):
         where = Where(np.array([chain.video]), np.array([found.start_s]), np.array([found.end_s]))
-        own = search.sure(found.row, where, gallery)
+        # A clip may show both steps in the other order: its frames have a word in it too.
+        own = min(search.sure(found.row, where, gallery), float(np.exp(found.chance)))
         steps.append(Stretch(search.step.label, found.start_s, found.end_s, found.best_s, own))
         span = Place(Span((), found.start_s, found.end_s, found.best_s))
         span.texts = [

@@ -40,6 +40,7 @@ class Found:
     start_s: float
     end_s: float
     best_s: float
+    chance: float  # log, of its best frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +209,14 @@ def _closely(
         later = frames[step + 1] if step + 1 < len(best) else None
         steps.append(_stretch(frames[step], place, first, stop, later, starts, ends))
     found = tuple(
-        Found(int(rows[own[place]]), float(starts[a]), float(ends[b]), float(times[place]))
-        for (a, b), place in zip(steps, best, strict=True)
+        Found(
+            row=int(rows[own[place]]),
+            start_s=float(starts[a]),
+            end_s=float(ends[b]),
+            best_s=float(times[place]),
+            chance=float(frames[step, place]),
+        )
+        for step, ((a, b), place) in enumerate(zip(steps, best, strict=True))
     )
     return Chain(video, chance, found)
 

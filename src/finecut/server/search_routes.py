@@ -58,6 +58,7 @@ class Ask:
     rerank: bool
     evidence: bool
     filters: Filters | None
+    duplicates: bool
 
 
 K = Annotated[int, Query(ge=1, description="moments at most")]
@@ -73,6 +74,7 @@ def ask_from(
     recall_k: RECALL_K = None,
     rerank: Annotated[bool, Query(description="false: stage 1 alone")] = True,
     evidence: Annotated[bool, Query(description="frame and patch relevance")] = True,
+    duplicates: Annotated[bool, Query(description="true: every copy of a video")] = False,
 ) -> Ask:
     """The checked parameters of a search (a FastAPI dependency).
 
@@ -85,7 +87,7 @@ def ask_from(
     wanted = max(50, 5 * k) if recall_k is None else recall_k
     if recall_k is not None and recall_k > limits.max_recall_k:
         raise UsageError(f"`recall_k` must be at most {limits.max_recall_k} here, got {recall_k}.")
-    return Ask(k, min(max(wanted, k), limits.max_recall_k), rerank, evidence, filters)
+    return Ask(k, min(max(wanted, k), limits.max_recall_k), rerank, evidence, filters, duplicates)
 
 
 def _text(state: State, text: str) -> str:
@@ -102,7 +104,11 @@ def _text(state: State, text: str) -> str:
 
 
 async def _answer(
-    state: State, ask: Ask, kind: Literal["text", "image", "like"], query: str | bytes | Like
+    state: State,
+    ask: Ask,
+    kind: Literal["text", "image", "like"],
+    query: str | bytes | Like,
+    image: bytes | None = None,
 ) -> SearchAnswer:
     def work() -> SearchAnswer:
         snapshot = state.library.snapshot()
@@ -118,6 +124,7 @@ async def _answer(
                 filters=ask.filters,
                 rerank=ask.rerank,
                 evidence=ask.evidence,
+                duplicates=ask.duplicates,
             )
         else:
             results = snapshot.searcher.search(
@@ -127,12 +134,14 @@ async def _answer(
                 filters=ask.filters,
                 rerank=ask.rerank,
                 evidence=ask.evidence,
+                image=image,
+                duplicates=ask.duplicates,
             )
         state.telemetry.search.labels(kind).observe(time.perf_counter() - start)
         if not results.good_match:
             state.telemetry.no_match.inc()
         return SearchAnswer(
-            query=query if isinstance(query, str) else results.query,
+            query=query if isinstance(query, str) and image is None else results.query,
             understood=results.understood,
             notes=list(results.notes),
             kind=kind,
@@ -151,7 +160,11 @@ async def search(
     state: Annotated[State, Depends(state_of)],
     ask: Annotated[Ask, Depends(ask_from)],
     q: Annotated[
-        str | None, Query(description="a sentence", examples=["a dog catches a frisbee"])
+        str | None,
+        Query(
+            description="a sentence, or a query as docs/query-language.md has it",
+            examples=["a dog catches a frisbee", "a red car THEN a fire -people in:holiday"],
+        ),
     ] = None,
     like: Annotated[
         str | None,
@@ -171,11 +184,13 @@ async def search_posted(
     state: Annotated[State, Depends(state_of)],
     ask: Annotated[Ask, Depends(ask_from)],
     image: Annotated[UploadFile | None, File(description="JPEG, PNG, WebP, GIF or BMP")] = None,
-    q: Annotated[str | None, Form(description="a sentence, where no image is given")] = None,
+    q: Annotated[str | None, Form(description="a sentence; beside an image, more of it")] = None,
 ) -> SearchAnswer:
-    """Moments that look like an image (multipart field `image`), or show a sentence (`q`)."""
-    if (q is None) == (image is None):
-        raise UsageError("Give either the file field `image` or the field `q` (a sentence).")
+    """Moments that look like an image (multipart field `image`), show a sentence (`q`), or both."""
+    if q is None and image is None:
+        raise UsageError("Give the file field `image`, the field `q` (a sentence), or both.")
+    if image is not None and q is not None and q.strip():
+        return await _answer(state, ask, "image", _text(state, q), await image.read())
     if image is not None:
         return await _answer(state, ask, "image", await image.read())
     return await _answer(state, ask, "text", _text(state, q or ""))

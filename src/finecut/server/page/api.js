@@ -9,6 +9,7 @@ export class ApiError extends Error {
   constructor(status, problem) {
     super(problem.detail ?? t("The server answered {status}.", { status }));
     this.status = status;
+    this.at = problem.at ?? null; // the character where a query cannot be read
     this.kind = (problem.type ?? "").split(":").at(-1);
   }
 }
@@ -114,6 +115,7 @@ export function search(ask, more = {}, signal = undefined) {
   if (ask.image) {
     const body = new FormData();
     body.append("image", ask.image);
+    if (ask.q) body.append("q", ask.q);
     return call(address("/api/v1/search", params), { method: "POST", body, signal });
   }
   return call(address("/api/v1/search", { q: ask.q, like: ask.like, ...params }), { signal });

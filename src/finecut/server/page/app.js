@@ -8,6 +8,7 @@ import { installKeys } from "./keys.js";
 import { Library } from "./library.js";
 import { askForToken } from "./login.js";
 import { Player } from "./player.js";
+import { hint, pointer } from "./reasons.js";
 import { momentKey, shelf, showNotice, showResults, showSkeletons } from "./results.js";
 import * as route from "./route.js";
 import { SearchBox } from "./searchbox.js";
@@ -147,8 +148,9 @@ function showError(error) {
   }
   showNotice({
     bad: true,
-    title: error.status === 0 ? t("No answer") : error.status === 422 ? t("That cannot be searched for") : t("The search failed"),
+    title: error.status === 0 ? t("No answer") : [400, 422].includes(error.status) ? t("That cannot be searched for") : t("The search failed"),
     text: error.message,
+    detail: error.at === null ? null : pointer(route.current().q, error.at),
     actions: [el("button", { type: "button", className: "primary", onclick: () => render(true) }, t("Try again"))],
   });
 }
@@ -174,10 +176,10 @@ async function home() {
     }
     const examples = el("div", { className: "examples", id: "examples" }, EXAMPLES.map((q) =>
       el("button", { type: "button", className: "example", onclick: () => askFor({ q, like: "", image: null, filters: {} }) }, q)));
-    byId("results").replaceChildren(examples);
+    byId("results").replaceChildren(examples, hint());
     const { videos } = await api.videos({ status: "done", limit: 8 });
     if (route.isAsking(route.current())) return;
-    byId("results").replaceChildren(examples, ...[shelf(videos, info, openVideo)].filter(Boolean));
+    byId("results").replaceChildren(examples, hint(), ...[shelf(videos, info, openVideo)].filter(Boolean));
   } catch (error) {
     showError(error);
   }

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { byId, copy, el, icon, toast } from "./dom.js";
 import { clock, codecName, count, folder, frameUrl, percent, pixels, span } from "./format.js";
+import { reasons, steps, understood } from "./reasons.js";
 import { t } from "./text.js";
 import { thumb, tilesOf } from "./thumb.js";
 import { Timeline, framesOf } from "./timeline.js";
@@ -32,7 +33,7 @@ export function showResults(answer, ask, open, actions) {
   const more = answer.results.length >= actions.k && actions.k < actions.maxK
     ? el("div", { className: "more" }, el("button", { type: "button", className: "plain", onclick: actions.more }, t("Show more")))
     : null;
-  byId("results").replaceChildren(...[answer.good_match ? null : noGoodMatch(answer), list, more].filter(Boolean));
+  byId("results").replaceChildren(...[understood(answer), answer.good_match ? null : noGoodMatch(answer), list, more].filter(Boolean));
 }
 
 function noGoodMatch(answer) {
@@ -92,6 +93,8 @@ function group(moments, ask, open, actions) {
         el("p", { className: "meta", title: lead.video },
           [span(lead.duration_s), pixels(lead), folder(lead.video).split(/[\\/]/).at(-1)].filter(Boolean).join(" · "))),
       matchLabel(lead)),
+    steps(lead, (result) => open(result, all)),
+    reasons(lead),
     others,
     el("div", { className: "group-actions" },
       moreButton,
@@ -137,12 +140,13 @@ export function showSkeletons(n = 8) {
 }
 
 /** A message in place of results. */
-export function showNotice({ title, text, command = "", bad = false, actions = [] }) {
+export function showNotice({ title, text, detail = null, command = "", bad = false, actions = [] }) {
   byId("results").replaceChildren(el(
     "section", { className: bad ? "notice bad" : "notice", role: bad ? "alert" : undefined },
     icon(bad ? "warn" : "library"),
     el("h2", {}, title),
     text ? el("p", {}, text) : null,
+    detail,
     command ? el("div", { className: "command" },
       el("code", {}, command),
       el("button", { type: "button", className: "link", onclick: () => copy(command, t("Command copied")) }, t("Copy"))) : null,

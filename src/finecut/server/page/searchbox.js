@@ -77,8 +77,8 @@ export class SearchBox {
 
   #ask() {
     const q = this.input.value.trim();
-    // Words replace a moment or an image: the engine compares with one thing at a time.
-    if (q) this.onask({ q, like: "", image: null, filters: this.#filters() });
+    // Words say more about an image; they replace a moment.
+    if (q) this.onask({ q, like: "", image: this.#image, filters: this.#filters() });
     else this.onask({ q: "", like: this.#like, image: this.#image, filters: this.#filters() });
   }
 
@@ -146,7 +146,7 @@ export class SearchBox {
       if (!file) return;
       if (!file.type.startsWith("image/")) toast(t("That is not an image."));
       else if (file.size > MAX_BYTES) toast(t("That image is larger than 20 MB."));
-      else this.onask({ q: "", like: "", image: file, filters: this.#filters() });
+      else this.onask({ q: this.input.value.trim(), like: "", image: file, filters: this.#filters() });
     };
     const picker = byId("file");
     byId("pick").addEventListener("click", () => picker.click());

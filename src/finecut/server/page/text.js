@@ -31,6 +31,8 @@ const ZH = {
   "Look again": "再看一次", "Strong": "很可能", "Fair": "可能", "Weak": "不太可能", "How likely this is what you asked for": "符合您所求的可能性",
   "Show more": "显示更多", "No good match": "没有好的匹配", "your image": "您的图片", "this moment": "此瞬间", "“{query}”": "“{query}”",
   "Nothing in this library clearly shows {what}. These are the closest guesses.": "视频库中没有明确显示{what}的内容。以下是最接近的猜测。",
+  "Understood as": "理解为", "Seen": "看到", "Said": "说到", "On screen": "屏幕上", "Told about it": "说明中", "In its name": "名称中",
+  "leave out": "排除", "said or shown, word for word": "逐字说到或显示", "in this order": "按此顺序", "both in one moment": "同时出现", "only in a folder": "仅在某文件夹",
   "That was all of this video.": "此视频已全部显示。", "{n} more from this video": "此视频还有 {n} 个", "More from this video": "此视频的更多瞬间",
   "More like this": "更多相似", "Play {name} from {start} to {end}. {word} match, {percent}.": "播放 {name}，{start} 到 {end}。匹配：{word}，{percent}。",
   "Command copied": "命令已复制", "Copy": "复制", "Open {name}": "打开 {name}", "In this library": "视频库中", "no picture": "无图片",
