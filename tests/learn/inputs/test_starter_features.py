@@ -19,6 +19,7 @@ from finecut.learn.data.sampling import Sampling
 from finecut.learn.export_plans import plan_for
 from finecut.learn.inputs.starter import StarterTextInputs, StarterTower, with_outputs
 from finecut.learn.methods.laff_starter import LaffStarter, LaffStarterConfig
+from finecut.learn.methods.protocol import Batch
 from learn.data.small_set import recipe_for, write_set
 
 SENTENCES = ["a dog catches a frisbee", "two women sing on a stage in the evening", "snow"]
@@ -133,3 +134,16 @@ def test_a_video_is_decoded_once_and_a_cache_gives_the_same(
     save_checkpoint(model, tmp_path / "run")
     twin = load_checkpoint(tmp_path / "run")
     assert torch.equal(twin.log_mix, model.log_mix)
+
+
+def test_training_reads_the_same_recall_as_search(frames: np.ndarray):
+    model = LaffStarter(LaffStarterConfig(common_dim=32)).eval()
+    raw = torch.from_numpy(StarterTower()([frames])[0]["frames_raw"]).unflatten(0, (2, 2))
+    video = {"frames_raw": raw, "frame_mask": torch.tensor([[True, True], [True, False]])}
+    text = StarterTextInputs(LaffStarterConfig())(SENTENCES[:2])
+    batch = Batch(video, text, torch.tensor([0, 1]))
+    trained_text, trained_video = model.training_tokens(batch)
+    assert torch.allclose(trained_video.recall, model.encode_video(**video).recall, atol=1e-6)
+    assert torch.allclose(trained_text.recall, model.encode_text(**text).recall, atol=1e-6)
+    model.loss(batch)["loss"].backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
