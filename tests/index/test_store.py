@@ -154,13 +154,20 @@ def test_a_video_indexed_again_leaves_one_set_of_clips(tmp_path):
     np.testing.assert_array_equal(index.recall_matrix()[2], clips[0].tokens.recall)
 
 
+def generation_of(cache: Path) -> Path:
+    """The folder of the cache's columns; the other one holds lists of words."""
+    (folder,) = [
+        path for path in cache.iterdir() if path.is_dir() and not path.name.startswith("texts-")
+    ]
+    return folder
+
+
 def test_the_cache_grows_in_place_and_equals_the_tables(tmp_path):
     with IndexWriter(tmp_path / "i", meta_of()) as writer:
         for number in range(4):
             put(writer, f"{number:032d}", (1 + number, 2), number)
             Index.open(tmp_path / "i")
-    folders = [path for path in (tmp_path / "i" / "cache").iterdir() if path.is_dir()]
-    (generation,) = [path for path in folders if not path.name.startswith("texts-")]
+    generation = generation_of(tmp_path / "i" / "cache")
     assert (generation / "4.npz").exists() and not (generation / "2.npz").exists()
     cached = Index.open(tmp_path / "i")
     shutil.rmtree(tmp_path / "i" / "cache")
@@ -179,7 +186,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path, damage):
         put(writer, "a" * 32)
     cache = tmp_path / "i" / "cache"
     expected = Index.open(tmp_path / "i").tokens([0, 1]).frames.copy()
-    (generation,) = [path for path in cache.iterdir() if path.is_dir()]
+    generation = generation_of(cache)
     if damage == "head":
         (cache / "snapshot.json").write_text("{")
     elif damage == "columns":

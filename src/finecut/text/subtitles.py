@@ -42,8 +42,9 @@ class Subtitles:
     cut: bool = False  # the file is larger than what is read of it
 
 
-_CLOCK = r"(-?)\s*(?:(\d{1,4})\s*:\s*)?(\d{1,3})\s*:\s*(\d{1,2})(?:\s*[.,:]\s*(\d{1,9}))?"
+_CLOCK = r"(-?)\s*(?:(\d{1,4})\s*:\s*)?(\d{1,3})\s*:\s*(\d{1,2})(?:\s*[.,]\s*(\d{1,9}))?"
 _TIMES = re.compile(rf"^\s*{_CLOCK}\s*-{{1,3}}\s*>\s*{_CLOCK}(?!\d)")
+_CLOCKISH = re.compile(r"\d\s*:\s*\d|nan", re.IGNORECASE)
 _ASS_CLOCK = re.compile(rf"^\s*{_CLOCK}\s*$")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>|<\d[\d:.]{3,15}>")
 _OVERRIDE = re.compile(r"\{\s*\\[^{}]{0,1000}\}")
@@ -109,7 +110,7 @@ def plain_words(text: str) -> str:
     >>> plain_words("{\\\\an8}<font color='red'>1 &lt; 2</font>\\\\Nyes <3")
     '1 < 2 yes <3'
     """
-    text = _OVERRIDE.sub(" ", text).replace("\\N", " ").replace("\\n", " ").replace("\\h", " ")
+    text = _OVERRIDE.sub("", text).replace("\\N", " ").replace("\\n", " ").replace("\\h", " ")
     text = html.unescape(_TAG.sub("", text))
     return _SPACE.sub(" ", _CONTROL.sub("", text.replace("\t", " "))).strip()
 
@@ -121,19 +122,25 @@ def _cues(
     times: tuple[float, float] | None = None
     words: list[str] = []
     closed = True  # after a blank line
+    apart = False  # the last of the words came after one
     for line in lines:
         if "->" in line or "- >" in line:
             match = _TIMES.match(line)
             if match or (line.count("-->") == 1 and _CLOCKISH.search(line)):
-                # A number above the times is theirs, not the cue's before.
-                if words and words[-1].strip().isdigit():
+                # A number above the times is theirs, not the cue's before: after a blank line, or
+                # below other words where the blank line is missing.
+                if (
+                    words
+                    and words[-1].strip().isdigit()
+                    and (apart or (not closed and len(words) > 1))
+                ):
                     words.pop()
                 if times and (text := plain_words(" ".join(words))):
                     yield *times, text
                 start_s, end_s = (_seconds(match, 1), _seconds(match, 6)) if match else (-1.0, -1.0)
                 words, closed = [], False
-                times = (max(0.0, start_s), end_s) if end_s > 0 and start_s < end_s + 1e9 else None
-                if times is None or start_s > MOST_HOURS * 3600:
+                times = (max(0.0, start_s), end_s)
+                if end_s <= 0 or start_s > MOST_HOURS * 3600:
                     times = None
                     found.n_broken += 1
                 continue
@@ -141,11 +148,9 @@ def _cues(
             closed = True
         elif times is not None and not (closed and vtt) and sum(map(len, words)) < LONGEST_CUE * 4:
             words.append(line)  # SubRip writers leave blank lines inside cues
+            apart = closed
     if times and (text := plain_words(" ".join(words))):
         yield *times, text
-
-
-_CLOCKISH = re.compile(r"\d\s*:\s*\d|nan", re.IGNORECASE)
 
 
 def _ass_cues(lines: Iterator[str], found: Subtitles) -> Iterator[tuple[float, float, str]]:
