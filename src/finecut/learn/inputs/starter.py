@@ -37,6 +37,7 @@ class Starter:
         self.views = 1 + manifest.video.patch_rows * manifest.video.patch_columns
         self.tokenizer = load_tokenizer(self.bundle.files.read("tokenizer.json"), "starter")
         self.tokenizer.enable_truncation(manifest.text.max_words)
+        self.known: dict[str, NDArray[np.float32]] = {}  # sentences met, 5 KB each
         self._video = self._part("video.onnx", [POOLED_VIEWS, "recall_embeds"])
         self._text = self._part("text.onnx", [SENTENCES, "recall_query"])
 
@@ -140,13 +141,13 @@ class StarterTextInputs:
     def __init__(self, config: LaffStarterConfig) -> None:
         """Raises UsageError: the model was trained on another starter."""
         must_be_this_starter(config)
-        self._known: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, sentences: Sequence[str]) -> dict[str, Tensor]:
-        new = [text for text in dict.fromkeys(sentences) if text not in self._known]
+        known = starter().known
+        new = [text for text in dict.fromkeys(sentences) if text not in known]
         if new:
-            self._known.update(zip(new, starter().sentences(new), strict=True))
-        return {"sentences_raw": torch.from_numpy(np.stack([self._known[t] for t in sentences]))}
+            known.update(zip(new, starter().sentences(new), strict=True))
+        return {"sentences_raw": torch.from_numpy(np.stack([known[t] for t in sentences]))}
 
     def model_facts(self) -> dict[str, Any]:
         """Which starter a model trained here belongs to."""
