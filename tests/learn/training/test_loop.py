@@ -29,7 +29,7 @@ def log(run: Path) -> list[dict[str, Any]]:
 
 
 def test_a_run_learns_the_colours(tmp_path: Path) -> None:
-    made = recipe(epochs=20, batch_size=6, sample="videos", select="MIR")
+    made = recipe(epochs=12, batch_size=6, sample="videos", select="MIR")
     report = train(made, tmp_path / "run", data=opener(videos=24))
     assert report.best["r_at_1"] >= 90.0
     assert log(tmp_path / "run")[0]["loss"] > 2 * report.loss
@@ -212,7 +212,7 @@ def test_a_loss_that_does_not_move_is_told_once(
 ) -> None:
     monkeypatch.setattr(watch, "WINDOW", 3)
     seen = []
-    made = recipe(epochs=20, batch_size=24, lr=1e-12, log_every=100)  # all pairs in every step
+    made = recipe(epochs=10, batch_size=24, lr=1e-12, log_every=100)  # all pairs in every step
     train(made, tmp_path / "run", data=opener(), on_progress=seen.append)
     told = [now.warning for now in seen if now.warning]
     assert len(told) == 1 and "the loss" in told[0]

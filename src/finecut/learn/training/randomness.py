@@ -23,9 +23,14 @@ def random_states() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [str(kind), keys.tolist(), int(position), int(has_gauss), float(cached)],
-        "python": [version, list(internal), gauss],
+        "numpy": [str(kind), as_tensor(keys), int(position), int(has_gauss), float(cached)],
+        "python": [version, as_tensor(internal), gauss],
     }
+
+
+def as_tensor(numbers: Any) -> torch.Tensor:
+    """Hundreds of numbers as one object: quick to save."""
+    return torch.from_numpy(np.asarray(numbers, np.int64))
 
 
 def set_random_states(state: dict[str, Any]) -> None:
@@ -34,6 +39,6 @@ def set_random_states(state: dict[str, Any]) -> None:
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
     kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, np.array(keys, np.uint32), position, has_gauss, cached))
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
+    random.setstate((version, tuple(internal.tolist()), gauss))
