@@ -164,3 +164,20 @@ def test_steps_are_measured_where_the_folder_is_crosstask(place: Path, call: Run
     assert "CrossTask: average recall of the steps" in shown.out and "2 seeds" in shown.out
     refused = call(*words, "--dsl", cwd=place)
     assert refused.code == 2 and "--dsl cannot be used with CrossTask and COIN" in refused.err
+
+
+def test_progress_says_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from finecut.cli import evaluate
+
+    now = [100.0]
+    monkeypatch.setattr(evaluate.time, "monotonic", lambda: now[0])
+    progress = evaluate.Progress()
+    for done in range(0, 101, 10):  # ten a second
+        progress("videos", done, 100)
+        now[0] += 1.0
+    progress("clips re-ranked", 1, 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "videos: 20/100, 10.0/s, 8 s left"
+    assert len(lines) == 4 and lines[-1] == "videos: 80/100, 10.0/s, 2 s left"

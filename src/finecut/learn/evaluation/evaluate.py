@@ -63,14 +63,14 @@ def evaluate_model(
     from finecut.learn.evaluation import rerank as fine
     from finecut.learn.evaluation.tokens import encode_parts
 
+    right = np.asarray(data.video_of_text, dtype=np.int64)
+    gains = read_gains(relevance, data.video_ids, right) if relevance else None
     text, video = encode_parts(
         model, data, batch_size=batch_size, store=store, on_progress=on_progress
     )
-    right = np.asarray(data.video_of_text, dtype=np.int64)
     gallery = video.recall.numpy()
     sims = Sims.of_vectors(text.recall.numpy(), gallery)
     bank = None if qbnorm is None else Sims.of_vectors(np.asarray(qbnorm, np.float32), gallery)
-    gains = read_gains(relevance, data.video_ids, right) if relevance else None
     report = _columns(sims, right, dsl, bank, beta)
     extra: dict[str, Any] = {}
     best = sims.rows

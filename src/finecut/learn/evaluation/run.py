@@ -74,58 +74,72 @@ def evaluate_run(
     options = options or Options()
     recipe = read_run(run)
     model: Any = load_checkpoint(run).to(torch_device(options.device))
-    data = _open(run, recipe, split, root, model, options.protocol)
-    published = getattr(data, "published", (None, None))
-    own_protocol = getattr(data, "own_protocol", data.protocol)
+    data, own_protocol = _open(run, recipe, split, root, model, options.protocol)
     if on_open:
         on_open(data)
-    wanted = recipe.evaluate
-    temperature = options.dsl_temperature
-    if temperature is None:
-        temperature = wanted.dsl_temperature / logit_scale(recipe.method, model)
-    every = options.every_candidate
-    rerank = options.rerank
-    if rerank is None:
-        rerank = every or bool(options.recall_k) or bool(getattr(model, "reranks", True))
-    batch_size = options.batch_size or wanted.batch_size
-    settings: dict[str, Any] = {
-        "recall_k": None if every else options.recall_k or wanted.recall_k,
-        "rerank": rerank,
-        "dsl": temperature if options.dsl else None,
-        "qbnorm": read_bank(run) if options.qbnorm else None,
-        "beta": options.beta or wanted.qbnorm_beta,
-        "relevance": options.relevance,
-        "batch_size": batch_size,
-        "on_progress": on_progress,
-    }
-    root_hash = _hash_data(run, recipe, root) if options.cache else ""
+    published = getattr(data, "published", (None, None))
+    settings = _settings(run, recipe, model, options)
+    files = _hash_data(run, recipe, root) if options.cache else ""
 
     def measured(data: PairData, unreadable: Mapping[str, str]) -> Report:
-        chosen_on = recipe.data.validation
-        facts = {
-            "method": recipe.method,
-            "recipe": recipe.name,
-            "seed": recipe.seed,
-            **standing(
-                data,
-                published=published,
-                changed_protocol=own_protocol if own_protocol != data.protocol else None,
-                chosen_on=None if chosen_on.startswith(HOLD_OUT) else chosen_on,
-            ),
-            **({"unreadable": dict(unreadable)} if unreadable else {}),
-        }
+        facts = _facts(recipe, data, published, own_protocol)
+        if unreadable:
+            facts["unreadable"] = dict(unreadable)
         store = None
         if options.cache:
-            asked = [root_hash, recipe.to_toml(), data.name, data.split, str(batch_size)]
+            asked = [files, recipe.to_toml(), data.name, data.split, str(settings["batch_size"])]
             texts = [*data.video_ids, "", *data.sentences]
             store = PartCache(run, hash_checkpoint(run), [*asked, *texts])
-        return evaluate_model(model, data, store=store, facts=facts, **settings)
+        return evaluate_model(
+            model, data, store=store, facts=facts, on_progress=on_progress, **settings
+        )
 
     try:
         return measured(data, {})
     except VideoError:  # its first frame could be read and others cannot: go on without it
         rest, reasons = without_unreadable(data)
         return measured(rest, reasons)
+
+
+def _settings(run: Path, recipe: Recipe, model: Any, options: Options) -> dict[str, Any]:
+    """Arguments of ``evaluate_model``: what was asked for, and the recipe's numbers."""
+    wanted = recipe.evaluate
+    every = options.every_candidate
+    rerank = options.rerank
+    if rerank is None:
+        rerank = every or bool(options.recall_k) or bool(getattr(model, "reranks", True))
+    temperature = options.dsl_temperature
+    if temperature is None:
+        temperature = wanted.dsl_temperature / logit_scale(recipe.method, model)
+    return {
+        "recall_k": None if every else options.recall_k or wanted.recall_k,
+        "rerank": rerank,
+        "dsl": temperature if options.dsl else None,
+        "qbnorm": read_bank(run) if options.qbnorm else None,
+        "beta": options.beta or wanted.qbnorm_beta,
+        "relevance": options.relevance,
+        "batch_size": options.batch_size or wanted.batch_size,
+    }
+
+
+def _facts(
+    recipe: Recipe,
+    data: PairData,
+    published: tuple[int | None, int | None],
+    own_protocol: str,
+) -> dict[str, Any]:
+    chosen_on = recipe.data.validation
+    return {
+        "method": recipe.method,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        **standing(
+            data,
+            published=published,
+            changed_protocol=own_protocol if own_protocol != data.protocol else None,
+            chosen_on=None if chosen_on.startswith(HOLD_OUT) else chosen_on,
+        ),
+    }
 
 
 def _open(
@@ -135,8 +149,8 @@ def _open(
     root: Path | None,
     model: Any,
     protocol: Protocol | None,
-) -> PairData:
-    """The split; with another protocol than its own where that is asked for."""
+) -> tuple[PairData, str]:
+    """The split, under another protocol where that is asked for; and its own protocol."""
     state = run / TEXT_STATE
     data = open_split(
         recipe,
@@ -148,7 +162,7 @@ def _open(
     if isinstance(data, ChecksModel):
         data.check_model(model)
     if protocol is None or protocol == data.protocol:
-        return data
+        return data, data.protocol
     if not isinstance(data, VideoPairs):
         raise UsageError(
             f'--protocol {protocol} takes videos (data.kind = "videos"), not {recipe.data.kind}: '
@@ -159,8 +173,7 @@ def _open(
     changed = VideoPairs(
         replace(benchmark, protocol=protocol), footage, data.text, data.sampling, data.needs
     )
-    changed.own_protocol = data.protocol  # type: ignore[attr-defined]
-    return changed
+    return changed, data.protocol
 
 
 def _hash_data(run: Path, recipe: Recipe, root: Path | None) -> str:
