@@ -14,10 +14,13 @@ from finecut.errors import FinecutError, NotFound, ShapeError, UsageError
 from finecut.learn.data.bigfile import write_bigfile
 from finecut.learn.data.feature_files import splits_in
 from finecut.learn.data.feature_pairs import held_out_rows, open_features
+from finecut.learn.data.feature_steps import starter_classifier
 from finecut.learn.data.open_split import open_split
 from finecut.learn.data.pairs import KnowsSizes, LearnsText, PairData, make_batch
+from finecut.learn.evaluation.run import evaluate_run
 from finecut.learn.methods.laff import LAFF
-from finecut.learn.recipe import DataConfig, Recipe, Sampling
+from finecut.learn.recipe import DataConfig, Recipe, Sampling, TrainConfig
+from finecut.learn.training.loop import train
 
 TABLES: dict[str, Any] = {
     "video": {
@@ -283,3 +286,87 @@ def test_a_collection_without_a_feature_of_a_sentence(collections: Path) -> None
     features = {"video": COLLECTION["video"], "text": {"clip": {"file": "other"}}}
     with pytest.raises(NotFound, match="no row of 7 sentences"):
         open_split(of_collections(collections, features), "train", training=True)
+
+
+# ---------------------------------------------------------------------- predictions of sentences
+
+PREDICTING: dict[str, Any] = {
+    "video": {
+        "plain": {"file": "image_net"},
+        "said": {"file": "image_net", "steps": ["standardise"], "predicts": "sentence"},
+    },
+    "text": TABLES["text"],
+}
+
+
+def write_related(folder: Path, split: str, videos: int, seed: int) -> None:
+    """Sentences that are a linear map of their image, and a little noise."""
+    write_tables(folder, split, videos, seed=seed)
+    images = np.load(folder / f"{split}_image_net.npy").astype(np.float32)
+    means = images @ np.random.default_rng(9).normal(size=(5, 4)).astype("f4")
+    noise = np.random.default_rng(seed).normal(size=(2 * videos, 4)) * 0.3
+    np.save(folder / f"{split}_text_lm.npy", (means.repeat(2, axis=0) + noise).astype("f4"))
+
+
+def matching(data: PairData) -> float:
+    """Mean cosine of each sentence and its video's prediction."""
+    said = data.video_inputs(data.video_of_text.tolist())["features"]["said"]
+    sentences = data.text_inputs(range(len(data.sentences)))["features"]["sentence"]
+    return float(torch.cosine_similarity(said, sentences).mean())
+
+
+def test_a_regression_predicts_sentences_of_videos_it_did_not_see(tmp_path: Path) -> None:
+    write_related(tmp_path, "train", 300, seed=3)
+    write_related(tmp_path, "dev", 60, seed=4)
+    data = open_split(recipe(tmp_path, PREDICTING), "train", training=True)
+    data.save_text_state(tmp_path / "state")
+    dev = open_split(recipe(tmp_path, PREDICTING), "dev", text_state=tmp_path / "state")
+    seen = open_split(recipe(tmp_path, PREDICTING), "train", text_state=tmp_path / "state")
+    said = dev.video_inputs(range(60))["features"]["said"]
+    torch.testing.assert_close(said.norm(dim=1), torch.full((60,), 2.0))  # sqrt(4)
+    assert matching(dev) > 0.8
+    # in training each video gets what others predict: no better than an unseen one's
+    assert abs(matching(data) - matching(dev)) < 0.1
+    assert matching(seen) > matching(data)
+
+
+def test_a_run_knows_its_regression_anywhere(tmp_path: Path) -> None:
+    write_related(tmp_path, "train", 40, seed=3)
+    one = recipe(tmp_path, PREDICTING)
+    data = open_split(one, "train", training=True)
+    again = open_split(one, "train", training=True)
+    said = data.video_inputs(range(30))["features"]["said"]
+    torch.testing.assert_close(again.video_inputs(range(30))["features"]["said"], said)
+    with pytest.raises(UsageError, match="no sentence feature"):
+        wrong = {"video": {"said": {"file": "image_net", "predicts": "words"}}, "text": {}}
+        open_split(recipe(tmp_path, wrong), "train", training=True)
+
+
+def test_train_and_evaluate_one_split_alone(tmp_path: Path) -> None:
+    write_related(tmp_path, "train", 60, seed=3)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    write_related(alone, "test", 20, seed=5)
+    model = {**MODEL, "loss": "info_nce", "loss_spaces": 1, "shared_space": ["said", "sentence"]}
+    settings = TrainConfig(
+        epochs=3, batch_size=20, optimiser="adamw", lr=1e-2, sample="videos", captions_per_video=2
+    )
+    one = replace(recipe(tmp_path, PREDICTING), model=model, train=settings)
+    report = train(one, tmp_path / "run")
+    assert report.epochs == 3
+    found = evaluate_run(tmp_path / "run", "test", root=alone).to_json()
+    assert found["gallery"] == 20 and found["queries"] == 40
+    assert found["t2v"]["r_at_5"] > 50.0  # chance: 25
+
+
+def test_the_starters_classifier_is_what_its_graph_computes() -> None:
+    from finecut.bundle.place import starter_dir
+    from finecut.learn.starter.export import POOLED_VIEWS
+    from finecut.learn.starter.shipped import run_part
+
+    pooled = np.abs(np.random.default_rng(0).normal(size=(7, 1280))).astype("f4")
+    graph = (starter_dir() / "video.onnx").read_bytes()
+    logits = run_part(graph, {POOLED_VIEWS: pooled}, ["/features/Add_output_0"])[0]
+    weight, bias, names = starter_classifier()
+    np.testing.assert_allclose(torch.from_numpy(pooled) @ weight + bias, logits, atol=1e-3)
+    assert names.shape == (1000, 384)
