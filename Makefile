@@ -46,6 +46,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/eercf_stage2.py
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/evaluate.py
 	@if [ -n "$$FINECUT_SHARED" ]; then \
 		$(BIN)/python benchmarks/normalisation.py && $(BIN)/python benchmarks/laff_fusion.py \
 		&& $(BIN)/python benchmarks/data_cache.py; \
