@@ -110,7 +110,7 @@ def build_postings(terms: pa.ChunkedArray) -> dict[str, NDArray[Any]]:
     whole: Any = terms.cast(pa.large_string()).combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
         whole = whole.chunk(0) if whole.num_chunks else pa.array([], pa.large_string())
-    split: Any = pc.split_pattern(whole, " ")
+    split: Any = pc.call_function("split_pattern", [whole], pc.SplitPatternOptions(" "))
     encoded = split.flatten().dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)  # [T]
     names = [name.encode() for name in encoded.dictionary.to_pylist()]

@@ -121,7 +121,7 @@ def write_lists(folder: Path, table: pa.Table) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    real = table.filter(pc.not_equal(table["part"], STATE))
+    real = table.filter(pc.field("part") != STATE)
     names: dict[str, list[str]] = {}
 
     def coded(name: str) -> NDArray[np.int32]:

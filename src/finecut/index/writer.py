@@ -176,7 +176,9 @@ class IndexWriter:
                         f"{self.directory} holds tables but no {META_FILE}. Put the file back, or "
                         "delete the folder and index again."
                     )
-        versions = {table: self._make_table(table, self._wanted) for table in TABLES}
+        versions: dict[str, Any] = {
+            table: self._make_table(table, self._wanted) for table in TABLES
+        }
         head = Head(
             1, **versions, next_clip_id=0, build=0, n_videos=0, n_clips=0, n_frames=0, video_s=0.0
         )
