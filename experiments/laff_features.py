@@ -1,6 +1,6 @@
 """LAFF on real pairs known by features only: blocks, heads, losses, and what comes after.
 
-    FINECUT_SHARED=DIR python experiments/laff_features.py   # results/repro-laff-features.json
+    FINECUT_SHARED=DIR python experiments/laff_features.py   # results/repro-laff-*.json
 
 Flickr8k as ready-made features (README of the shared folder): 6,000 images with five human
 captions each to train on, 1,000 images with 5,000 captions to test on, as clips of one frame. Four
@@ -156,8 +156,8 @@ def measured(data: Pairs, config: LaffConfig, seed: int, with_others: bool) -> d
     return {**found, "parameters": parameters, "s": seconds}
 
 
-def variants(data: Pairs) -> dict[str, LaffConfig]:
-    """Key of the record -> what is trained; the base is attention, 4 heads, 4 features a side."""
+def variants(data: Pairs) -> dict[str, dict[str, LaffConfig]]:
+    """Part -> key of its record -> what is trained; the base is attention with all features."""
     base = LaffConfig(
         **data.sizes(4, 4),
         common_dim=COMMON_DIM,
@@ -166,57 +166,69 @@ def variants(data: Pairs) -> dict[str, LaffConfig]:
         loss="info_nce",
         loss_spaces=1,
     )
-    published = {"loss": "triplet", "loss_spaces": 0, "video_input_dropout": 0.0}
+    published = replace(base, loss="triplet", loss_spaces=0, video_input_dropout=0.0)
 
     def fused(fusion: str, count: int) -> LaffConfig:
         return replace(base, fusion=fusion, **data.sizes(count, count))
 
-    found = {
+    losses = {
         "loss/triplet, single": replace(base, loss="triplet"),
         "loss/triplet, combined": replace(base, loss="triplet", loss_spaces=0),
         "loss/info_nce, single": base,
         "loss/info_nce, combined": replace(base, loss_spaces=0),
         "loss/dual_softmax, single": replace(base, loss="dual_softmax"),
+        "loss/dual_softmax, prior at 1": replace(base, loss="dual_softmax", prior_temperature=1.0),
     }
-    found |= {f"features/{fusion}, 4": fused(fusion, 4) for fusion in FUSIONS}
-    found |= {f"features/{fusion}, 2": fused(fusion, 2) for fusion in FUSIONS}
-    found |= {f"heads/{h}": replace(base, heads=h) for h in (1, 2, 4, 8, 16)}
-    # with one feature, attention and mean are the same
-    found |= {f"features/{fusion}, 1": fused(fusion, 1) for fusion in FUSIONS if fusion != "mean"}
-    found |= {
-        f"published loss/{fusion}": replace(base, fusion=fusion, **published) for fusion in FUSIONS
+    losses |= {f"published/{fusion}": replace(published, fusion=fusion) for fusion in FUSIONS}
+    return {
+        "losses": losses,
+        # with one feature, attention and mean are the same
+        "features": {
+            f"features/{fusion}, {count}": fused(fusion, count)
+            for count in (4, 2, 1, 3)
+            for fusion in FUSIONS
+            if (fusion, count) != ("mean", 1)
+        },
+        "heads": {f"heads/{h}": replace(base, heads=h) for h in (1, 8, 4, 16, 2)},
     }
-    found |= {f"features/{fusion}, 3": fused(fusion, 3) for fusion in FUSIONS}
-    return found
 
 
 def main(parts: Sequence[str]) -> None:
-    """All parts, or those named: features, loss, heads, "published loss"."""
+    """All parts, or those named: losses, features, heads."""
     torch.set_num_threads(1)
     data = Pairs()
-    record = Record(
-        "laff-features",
-        "LAFF on Flickr8k features: text-to-image retrieval, 5,000 captions among 1,000 images",
-        epochs=EPOCHS,
-        batch=BATCH,
-        learning_rate=RATE,
-        weight_decay=DECAY,
-        common_dim=COMMON_DIM,
-        scale_at_test=SCALE,
-        bank=BANK,
-    )
-    made: dict[tuple[str, int], dict[str, Any]] = {}
-    for key, config in variants(data).items():
-        if parts and key.partition("/")[0] not in parts:
-            continue
-        for seed in SEEDS:
-            same = (repr(config), seed)  # the base is part of three comparisons
-            known = record.runs.get(f"{key}/{seed}")
-            if known:
-                made[same] = {name: value for name, value in known.items() if name != "commit"}
-            elif same not in made:
-                made[same] = measured(data, config, seed, key.startswith("loss/"))
-            record.run(f"{key}/{seed}", lambda found=made[same]: found)
+    every = variants(data)
+    records = {
+        part: Record(
+            f"laff-{part}",
+            "LAFF on Flickr8k features: text-to-image retrieval, 5,000 captions, 1,000 images",
+            epochs=EPOCHS,
+            batch=BATCH,
+            learning_rate=RATE,
+            weight_decay=DECAY,
+            common_dim=COMMON_DIM,
+            heads=HEADS,
+            scale_at_test=SCALE,
+            bank=BANK,
+        )
+        for part in every
+    }
+    known = {  # the base is part of all three
+        (repr(config), seed): found
+        for part, configs in every.items()
+        for key, config in configs.items()
+        for seed in SEEDS
+        if (found := records[part].runs.get(f"{key}/{seed}"))
+    }
+    for part in parts or every:
+        records[part].body["command"] = f"python experiments/laff_features.py {part}"
+        for key, config in every[part].items():
+            for seed in SEEDS:
+                same = (repr(config), seed)
+                if same not in known:
+                    known[same] = measured(data, config, seed, key.startswith("loss/"))
+                found = {name: value for name, value in known[same].items() if name != "commit"}
+                records[part].run(f"{key}/{seed}", lambda found=found: found)
 
 
 if __name__ == "__main__":

@@ -26,13 +26,14 @@ LOSSES = {
     "triplet, single": "triplet, single",
     "InfoNCE, combined": "info_nce, combined",
     "InfoNCE, single": "info_nce, single",
-    "dual softmax, single": "dual_softmax, single",
+    "dual softmax, prior temperature 1000 (released)": "dual_softmax, single",
+    "dual softmax, prior temperature 1": "dual_softmax, prior at 1",
 }
 FIGURES = {"R@1": "r_at_1", "R@5": "r_at_5", "R@10": "r_at_10", "v2t R@1": "v2t_r_at_1"}
 
 
-def _laff() -> dict[str, dict[str, Any]]:
-    return results("laff-features")["summary"]
+def _laff(part: str) -> dict[str, dict[str, Any]]:
+    return results(f"laff-{part}")["summary"]
 
 
 def blocks() -> str:
@@ -42,25 +43,26 @@ def blocks() -> str:
         "|---|---:|---:|---:|---:|",
     ]
     for label, fusion in BLOCKS.items():
-        # with one feature the mean is the attention
-        keys = [
-            f"features/{'attention' if n == 1 and fusion == 'mean' else fusion}, {n}"
-            for n in COUNTS
-        ]
-        cells = [cell(_laff().get(key), "r_at_1") for key in keys]
+        keys = [_block(fusion, n) for n in COUNTS]
+        cells = [cell(_laff("features").get(key), "r_at_1") for key in keys]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def _block(fusion: str, count: int) -> str:
+    """Key of the record; with one feature the mean is the attention."""
+    return f"features/{'attention' if count == 1 and fusion == 'mean' else fusion}, {count}"
+
+
 def published() -> str:
     """The blocks with the article's loss."""
-    rows = {label: f"published loss/{fusion}" for label, fusion in BLOCKS.items()}
-    return grid(_laff(), rows, FIGURES)
+    rows = {label: f"published/{fusion}" for label, fusion in BLOCKS.items()}
+    return grid(_laff("losses"), rows, FIGURES)
 
 
 def heads() -> str:
     """1 to 16 heads."""
-    return grid(_laff(), {str(h): f"heads/{h}" for h in HEADS}, FIGURES)
+    return grid(_laff("heads"), {str(h): f"heads/{h}" for h in HEADS}, FIGURES)
 
 
 def losses() -> str:
@@ -73,7 +75,8 @@ def losses() -> str:
         "+ QB-Norm R@1": "qbnorm_r_at_1",
         "+ QB-Norm R@10": "qbnorm_r_at_10",
     }
-    return grid(_laff(), {label: f"loss/{key}" for label, key in LOSSES.items()}, columns)
+    rows = {label: f"loss/{key}" for label, key in LOSSES.items()}
+    return grid(_laff("losses"), rows, columns)
 
 
 def negatives() -> str:
@@ -136,20 +139,16 @@ def plot() -> None:
     import matplotlib.pyplot as plt
     from plots import INK, save
 
-    summary = _laff()
+    features, heads = _laff("features"), _laff("heads")
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
     for colour, (label, fusion) in zip(INK, BLOCKS.items(), strict=False):
-        points = (
-            [(n, summary.get(f"features/{'attention' if n == 1 else fusion}, {n}")) for n in COUNTS]
-            if fusion == "mean"
-            else [(n, summary.get(f"features/{fusion}, {n}")) for n in COUNTS]
-        )
+        points = [(n, features.get(_block(fusion, n))) for n in COUNTS]
         _line(left, [(n, entry) for n, entry in points if entry], colour, label)
     left.set_xticks(COUNTS)
     left.set_xlabel("features a side")
     left.set_ylabel("text to image R@1, %")
     left.legend(frameon=False, fontsize=8)
-    points = [(n, summary[f"heads/{h}"]) for n, h in enumerate(HEADS) if f"heads/{h}" in summary]
+    points = [(n, heads[f"heads/{h}"]) for n, h in enumerate(HEADS) if f"heads/{h}" in heads]
     _line(right, points, INK[1], "attention, 4 features a side")
     right.set_xticks(range(len(HEADS)), [str(h) for h in HEADS])
     right.set_xlabel("heads")

@@ -61,9 +61,10 @@ def test_the_single_triplet_loss_is_on_the_mean_similarity() -> None:
     assert model.loss(batch())["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_the_dual_softmax_loss() -> None:
-    model = build(loss="dual_softmax", loss_spaces=1)
-    expected = losses.dual_softmax_loss(20 * sims_by_head(model).mean(0))
+@pytest.mark.parametrize("temperature", [1.0, 1000.0])
+def test_the_dual_softmax_loss(temperature: float) -> None:
+    model = build(loss="dual_softmax", loss_spaces=1, prior_temperature=temperature)
+    expected = losses.dual_softmax_loss(20 * sims_by_head(model).mean(0), temperature)
     assert model.loss(batch())["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -141,6 +142,7 @@ def test_the_learned_scale_is_kept_within_bounds() -> None:
         ({"loss_spaces": 3}, "4 heads do not divide"),
         ({"fusion": "concat", "loss_spaces": 2}, "1 heads do not divide"),
         ({"temperature": 0.0}, "temperature"),
+        ({"prior_temperature": 0.0}, "prior_temperature"),
         ({"centre_weight": -1.0}, "centre_weight"),
         ({"shared_space": ("a", "t")}, "of one size"),
         ({"shared_space": ("b",)}, "of one size"),

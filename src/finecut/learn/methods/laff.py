@@ -287,7 +287,12 @@ class LAFF(TokenLoss):
         ]
         scale = None if config.loss == "triplet" else self.logit_scale.exp()
         losses = ranking_losses(
-            config.loss, *sides, margin=config.margin, logit_scale=scale, video_ids=video_ids
+            config.loss,
+            *sides,
+            margin=config.margin,
+            prior_temperature=config.prior_temperature,
+            logit_scale=scale,
+            video_ids=video_ids,
         )
         parts = {f"{config.loss}_loss": losses.sum()}
         if config.centre_weight:

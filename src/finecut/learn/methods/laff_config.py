@@ -36,6 +36,7 @@ class LaffConfig:
     loss_spaces: int = 0
     margin: float = 0.2  # of the triplet loss, in cosine
     temperature: float = 0.05  # of the other losses, where its learning starts
+    prior_temperature: float = 1000.0  # of the dual softmax's prior; CAMoE's authors' in training
     centre_weight: float = 0.0  # of the distance between a clip and its sentences' mean; ours
     # A video and a text feature that lie in one space already: one more common space, without
     # weights, whose cosine counts shared_weight times the heads' mean; ours.
@@ -55,10 +56,11 @@ class LaffConfig:
                 f"LAFF: {self.output_heads} heads do not divide into loss_spaces "
                 f"{self.loss_spaces}."
             )
-        if self.temperature <= 0 or self.centre_weight < 0:
+        if min(self.temperature, self.prior_temperature) <= 0 or self.centre_weight < 0:
             raise UsageError(
-                f"LAFF: temperature {self.temperature} and centre_weight {self.centre_weight}; "
-                "expected above 0, and 0 or more."
+                f"LAFF: temperature {self.temperature}, prior_temperature "
+                f"{self.prior_temperature} and centre_weight {self.centre_weight}; expected above "
+                "0 for the first two, 0 or more for the third."
             )
         if not self.video_features and not self.frame_features:
             raise UsageError("LAFF: no video feature is named; expected one at least.")

@@ -41,6 +41,7 @@ def ranking_losses(
     video: Tensor,
     *,
     margin: float,
+    prior_temperature: float,
     logit_scale: Tensor | None,
     video_ids: Tensor | None,
 ) -> Tensor:
@@ -51,6 +52,7 @@ def ranking_losses(
         text: [B, S, D], unit length.
         video: [B, S, D], unit length.
         margin: of the triplet loss.
+        prior_temperature: of the dual softmax loss.
         logit_scale: [S], exponentiated; None for the triplet loss.
         video_ids: [B] or None; the dual softmax does not read them.
     """
@@ -59,7 +61,7 @@ def ranking_losses(
         return torch.stack([hardest_negative_triplet(s, margin, video_ids) for s in sims])
     logits = sims if logit_scale is None else sims * logit_scale[:, None, None]
     if kind == "dual_softmax":
-        return torch.stack([dual_softmax_loss(s) for s in logits])
+        return torch.stack([dual_softmax_loss(s, prior_temperature) for s in logits])
     return torch.stack([info_nce(s, video_ids) for s in logits])
 
 
