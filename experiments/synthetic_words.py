@@ -29,8 +29,8 @@ from synthetic_order import HEAD_LAYERS, SEEDS, frozen
 from tiny_clip import END_ID, FILLER_ID, FRAMES, START_ID, TINY, number_of, words_of
 from torch import Tensor
 
-from finecut.learn.data.synthetic import VERBS
 from finecut.learn.data.synthetic_scene import COLOURS, SHAPES
+from finecut.learn.data.synthetic_tasks import VERBS
 from finecut.learn.encoders.bert import BertConfig
 from finecut.learn.losses import token_scores
 from finecut.learn.methods.camoe import STREAMS, CAMoE, CamoeConfig
@@ -57,7 +57,7 @@ LOSSES = {
     "L1 + L3, cascade": (True, False, True, "cascade"),
     "L1 + L2 + L3, cascade": (True, True, True, "cascade"),
 }
-STEPS = 300
+STEPS = 200
 HARD_NEGATIVES = 4  # K'; 8 of 128 in the article
 TACO_BATCH, WORDS = 32, 12
 DUAL_SETS = ("sentence + entity + action",)  # trained with the dual softmax as well

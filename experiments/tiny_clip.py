@@ -97,7 +97,7 @@ def clips(task: str, count: int, split: str, seed: int, frames: int = FRAMES) ->
 def _source() -> str:
     """Short hash of the code that draws: an old cache is never taken for the new clips."""
     folder = ROOT / "src" / "finecut" / "learn" / "data"
-    text = b"".join((folder / f).read_bytes() for f in ("synthetic.py", "synthetic_scene.py"))
+    text = b"".join(path.read_bytes() for path in sorted(folder.glob("synthetic*.py")))
     return hashlib.sha256(text).hexdigest()[:8]
 
 

@@ -15,14 +15,7 @@ from hypothesis import strategies as st
 from finecut.errors import UsageError
 from finecut.learn.data.check import check
 from finecut.learn.data.folder import Folder
-from finecut.learn.data.synthetic import (
-    SPLITS,
-    TASKS,
-    THINGS,
-    make_clips,
-    make_scenes,
-    pairs_of,
-)
+from finecut.learn.data.synthetic import make_clips, make_scenes
 from finecut.learn.data.synthetic_files import RATE, write_corpus
 from finecut.learn.data.synthetic_scene import (
     COLOURS,
@@ -33,6 +26,7 @@ from finecut.learn.data.synthetic_scene import (
     Thing,
     render,
 )
+from finecut.learn.data.synthetic_tasks import SPLITS, TASKS, THINGS, pairs_of
 
 MOVING = tuple(task for task in TASKS if task != "still")
 GROUP_SIZES = {"still": 1, "appearance": 1, "order": 2, "direction": 2, "several": 2,

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from finecut.errors import UsageError
-from finecut.learn.data.synthetic import SPLITS, Split, Task, make_scenes
+from finecut.learn.data.synthetic import make_scenes
 from finecut.learn.data.synthetic_scene import Scene, render
+from finecut.learn.data.synthetic_tasks import SPLITS, Split, Task
 
 SHARES: dict[Split, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 RATE = 4  # frames a second of the files
