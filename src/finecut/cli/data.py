@@ -50,8 +50,6 @@ def register(app: typer.Typer) -> None:
         epilog=options.examples(
             "finecut data cache recipes/clip4clip-msvd.toml --data MSVD --output msvd.cache",
             "finecut data cache recipes/eercf-msvd.toml --data MSVD --output msvd.heads --features",
-            "finecut train recipes/eercf-msvd.toml --data MSVD --output runs/heads \\",
-            "  --set data.kind=cache --set data.cache=msvd.heads",
         ),
     )(cache)
     data.command(

@@ -47,7 +47,7 @@ class LaffStarterConfig:
     common_dim: int = 512  # D
     heads: int = 4
     dropout: float = 0.3
-    mix: float = 0.5  # LAFF's part of the score at the start; it is learnt
+    mix: float = 1.0  # LAFF's part of the score at the start; it is learnt
     scale: float = 20.0  # inverse temperature at the start, the starter's own
     max_frames: int = 12
     frame_size: int = 224  # pixels, square
