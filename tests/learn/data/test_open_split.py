@@ -229,6 +229,22 @@ def test_a_vocabulary_tells_the_model_its_size(root: Path):
     assert torch.isfinite(model.loss(make_batch(data, [0, 2, 5]))["loss"])
 
 
+def test_a_vocabulary_file_is_read_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "screen"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    monkeypatch.setenv("BERT_FOLDER", str(tmp_path))
+    recipe = recipe_for("taco-clip", root, vocabulary="$BERT_FOLDER/vocab.txt")
+    data = open_split(recipe, "train", training=True)
+    data.save_text_state(tmp_path / "state")  # type: ignore[attr-defined]
+    monkeypatch.delenv("BERT_FOLDER")
+    held = open_split(recipe, "validation", text_state=tmp_path / "state")
+    assert held.text.tokenizer.encode("a red sea").ids == [2, 5, 6, 1, 3]  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="BERT_FOLDER, which is not set"):
+        open_split(recipe, "train", training=True)
+
+
 def test_data_can_be_sent_to_a_worker(root: Path):
     for method in ("camoe", "taco-clip", "clip4clip"):
         data = open_split(recipe_for(method, root), "train", training=True)

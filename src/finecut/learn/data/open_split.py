@@ -68,7 +68,8 @@ def open_split(
         config,
         training_sentences=[sentence for _, sentence in benchmark.pairs()] if training else None,
         state=None if training or text_state is None else Path(text_state),
-        vocabulary=None if data.vocabulary is None else expand(data.vocabulary),
+        # What is read of it is in the text state afterwards.
+        vocabulary=expand(data.vocabulary) if training and data.vocabulary else None,
     )
     needs = frame_needs(recipe.method, config)
     if data.kind == "cache":
