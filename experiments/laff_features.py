@@ -185,7 +185,7 @@ def variants(data: Pairs) -> dict[str, dict[str, LaffConfig]]:
         # with one feature, attention and mean are the same
         "features": {
             f"features/{fusion}, {count}": fused(fusion, count)
-            for count in (4, 2, 1, 3)
+            for count in (4, 2, 1)
             for fusion in FUSIONS
             if (fusion, count) != ("mean", 1)
         },
