@@ -247,7 +247,10 @@ def answer_step(
         by_span = with_texts(spans, [], texts) if texts else [Place(span) for span in spans]
         kept = by_span[: wanted.k]
     first = next((term.asked for term in search.step.terms if term.asked is not None), None)
-    own = [search.sure(p.span.hits[0].row, _where(p), gallery) for p in kept]
+    own = [
+        search.sure(p.span.hits[0].row, _one(p.video, p.span.start_s, p.span.end_s), gallery)
+        for p in kept
+    ]
     sure = np.minimum.accumulate(own) if own else []
     why = _evidence(library.index, first, [place.span for place in kept], wanted)
     return [
@@ -264,9 +267,8 @@ def answer_step(
     ]
 
 
-def _where(place: Place) -> Where:
-    span = place.span
-    return Where(np.array([place.video]), np.array([span.start_s]), np.array([span.end_s]))
+def _one(video: int, start_s: float, end_s: float) -> Where:
+    return Where(np.array([video]), np.array([start_s]), np.array([end_s]))
 
 
 def answer_ordered(
@@ -294,15 +296,16 @@ def _ordered_moment(
     steps = []
     reasons: list[Reason] = []
     for search, found in zip(searches, chain.steps, strict=True):
-        where = Where(np.array([chain.video]), np.array([found.start_s]), np.array([found.end_s]))
+        where = _one(chain.video, found.start_s, found.end_s)
         # A clip may show both steps in the other order: its frames have a word in it too.
         own = min(search.sure(found.row, where, gallery), float(np.exp(found.chance)))
-        steps.append(Stretch(search.step.label, found.start_s, found.end_s, found.best_s, own))
-        span = Place(Span((), found.start_s, found.end_s, found.best_s))
-        span.texts = [
-            item for item in search.heard.texts(search.step) if bool(where.during(item)[0])
-        ]
-        reasons += reasons_of(span, own, library.weights)
+        texts = [item for item in search.heard.texts(search.step) if where.during(item)[0]]
+        step = Stretch(search.step.label, found.start_s, found.end_s, found.best_s, own)
+        if texts and any(term.phrases for term in search.step.terms):
+            step = _narrowed(step, texts[0])
+        steps.append(step)
+        place = Place(Span((), step.start_s, step.end_s, step.best_s), texts)
+        reasons += reasons_of(place, own, library.weights)
     first = searches[0].step.terms[0].asked
     row = chain.steps[0].row
     recall = 0.0
@@ -322,6 +325,13 @@ def _ordered_moment(
         reasons=tuple(reasons),
         steps=tuple(steps),
     )
+
+
+def _narrowed(step: Stretch, item: Told) -> Stretch:
+    """A step that is heard, at the times of the text."""
+    start_s = max(step.start_s, item.start_s)
+    end_s = max(start_s, min(step.end_s, item.end_s))
+    return replace(step, start_s=start_s, end_s=end_s, best_s=min(max(step.best_s, start_s), end_s))
 
 
 def step_searches(
