@@ -32,6 +32,7 @@ def folder(tmp_path_factory) -> Path:
     for number in range(N_VIDEOS):
         pair = [colors[number % 6], colors[(number + 1) % 6]][: 2 if number % 4 == 0 else 1]
         write_video(place / f"{number:02d}.mp4", pair, seconds=3, seed=100 + number)
+        (place / f"{number:02d}.srt").write_text(f"00:00:01,0 --> 00:00:02,0\nword{number}\n")
     return place
 
 
@@ -53,6 +54,12 @@ def contents(index: Index) -> Counter[str]:
         assert sorted(index.clips.number[of_row].tolist()) == list(range(row.n_clips))
         assert index.tokens(of_row).frame_mask.sum() == row.n_frames
         assert index.strip(int(of_row[0])).jpeg.startswith(b"\xff\xd8")
+        # Words may be missing until the next run, but are never half, and never there twice.
+        texts = index.texts_of(number)
+        said = [hit.text for hit in texts if hit.channel == "said"]
+        names = [hit for hit in texts if hit.source == "file name"]
+        path = Path(row.paths[0])
+        assert (said, len(names)) in (([], 0), ([f"word{int(path.stem)}"], 1))
     assert len(set(index.clips.clip_id.tolist())) == len(index.clips)
     return Counter(path for row in done for path in row.paths)
 
@@ -113,6 +120,10 @@ def finish(folder: Path, index_dir: Path, bundle_dir: Path) -> None:
     index = Index.open(index_dir)
     found = contents(index)
     assert len(found) == N_VIDEOS and set(found.values()) == {1}
+    assert index.channels["said"] == N_VIDEOS
+    for number in range(N_VIDEOS):
+        (hit,) = index.search_text(f"word{number}")
+        assert index.videos[hit.video].paths == (str(folder / f"{number:02d}.mp4"),)
     with IndexWriter(index_dir) as writer:
         assert writer.dataset("clips").count_rows() == len(index.clips)
         assert writer.dataset("tokens").count_rows() == len(index.clips)

@@ -283,4 +283,5 @@ def from_message(plain: Mapping[str, Any]) -> ReadTexts:
         found.rows.append(
             TextRow(part, channel, start_s, end_s, text, str(source)[:500], str(language)[:35])
         )
+        found.characters += len(text)
     return found

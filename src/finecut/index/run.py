@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +19,11 @@ from finecut.index.report import EventKind, Failure, IndexEvent, IndexReport
 from finecut.index.rows import PathStamp, VideoRow, failed_row
 from finecut.index.store import Index
 from finecut.index.tables import EncodedClip
-from finecut.index.text_plan import TextJob, TextPlan
+from finecut.index.text_plan import TextPlan
 from finecut.index.texts import VideoTexts
+from finecut.index.underway import VideoUnderway, done_row, untouched
 from finecut.index.writer import IndexWriter, now
-from finecut.types import DecodedClip, VideoProbe
+from finecut.types import DecodedClip
 from finecut.video.spec import DecodeSpec, Limits
 
 if TYPE_CHECKING:
@@ -37,22 +37,6 @@ ENCODE_WAIT_S = 0.3  # how long clips wait for company before they are encoded
 TIDY_COMMITS = 200  # in a long run, join small files so often
 WAIT_S = 0.1  # for a decoder's next word, before looking after the rest
 DECODE_STAGES = ("read", "decode", "resize", "texts")  # measured in the decoding processes
-
-
-@dataclass(slots=True, eq=False)
-class _Video:
-    """A file on its way."""
-
-    job: Job
-    text_job: TextJob
-    known: VideoRow | None = None  # indexed already: only its texts are read
-    texts: ReadTexts | None = None
-    probe: VideoProbe | None = None
-    ended: Ended | None = None
-    failed: bool = False
-    n_waiting: int = 0  # clips decoded but not encoded
-    n_clips: int = 0
-    n_frames: int = 0
 
 
 class Run:
@@ -76,12 +60,12 @@ class Run:
         self.done_files = 0
         self.total_bytes = 0
         self.done_bytes = 0
-        self.waiting: list[tuple[_Video, DecodedClip]] = []
+        self.waiting: list[tuple[VideoUnderway, DecodedClip]] = []
         self.waiting_since = 0.0
         self.encoded: list[EncodedClip] = []
         self.encoded_bytes = 0
-        self.finished: list[_Video] = []
-        self.failed: list[tuple[_Video, VideoRow]] = []
+        self.finished: list[VideoUnderway] = []
+        self.failed: list[tuple[VideoUnderway, VideoRow]] = []
         self.text_plan: TextPlan
         self.last_commit = time.monotonic()
         self.commits = 0
@@ -144,13 +128,13 @@ class Run:
 
     def plan_texts(
         self, writer: IndexWriter, plan: Plan, found: Mapping[str, PathStamp], texts: TextPlan
-    ) -> list[_Video]:
+    ) -> list[VideoUnderway]:
         """What there is to read: the videos to decode, then those of which only the texts changed.
 
         Texts that need no reading (names after a move, channels given up) are committed here.
         """
         videos = [
-            _Video(job, texts.of_new(job.video_id, [stamp.path for stamp in job.stamps]))
+            VideoUnderway(job, texts.of_new(job.video_id, [stamp.path for stamp in job.stamps]))
             for job in plan.jobs
         ]
         decoded = {job.video_id for job in plan.jobs}
@@ -165,18 +149,18 @@ class Run:
             if text_job.request is None:
                 at_once.append(texts.texts(text_job, None, row.duration_s))
             else:
-                videos.append(_Video(Job(row.video_id, here, False), text_job, known=row))
+                videos.append(VideoUnderway(Job(row.video_id, here, False), text_job, known=row))
         for start in range(0, len(at_once), COMMIT_TEXTS):
             writer.commit(texts=at_once[start : start + COMMIT_TEXTS])
         self.text_plan = texts
         self.report.n_texts += len(at_once)
         self.total_files = len(videos)
-        self.total_bytes = sum(_bytes(video) for video in videos)
+        self.total_bytes = sum(video.size_bytes for video in videos)
         self.tell("plan")
         return videos
 
     def work(
-        self, writer: IndexWriter, videos: Sequence[_Video], decoders: int, encoders: int
+        self, writer: IndexWriter, videos: Sequence[VideoUnderway], decoders: int, encoders: int
     ) -> None:
         """Decode, encode and commit, until all is done or a stop is asked for."""
         if not videos:
@@ -187,7 +171,7 @@ class Run:
             for video in videos
         )
         interrupt: KeyboardInterrupt | None = None
-        with Encoder[_Video](self.bundle, encoders) as encoder:
+        with Encoder[VideoUnderway](self.bundle, encoders) as encoder:
             with DecodePool(queue, spec, self.limits, workers=min(decoders, len(videos))) as pool:
                 try:
                     for video, message in self._messages(pool):
@@ -224,8 +208,8 @@ class Run:
     # -- what `work` is made of ----------------------------------------------------------------
 
     def _messages(
-        self, pool: DecodePool[_Video]
-    ) -> Iterator[tuple[_Video, Message] | tuple[None, None]]:
+        self, pool: DecodePool[VideoUnderway]
+    ) -> Iterator[tuple[VideoUnderway, Message] | tuple[None, None]]:
         """Everything the decoders say; a lull comes as nothing, so that the rest goes on."""
         while True:
             if self.should_stop is not None and self.should_stop():
@@ -240,7 +224,7 @@ class Run:
                 self.stages["wait_decode"] += time.monotonic() - started
             yield item if item is not None else (None, None)
 
-    def _hear(self, video: _Video, message: Message) -> None:
+    def _hear(self, video: VideoUnderway, message: Message) -> None:
         if isinstance(message, Ended):
             for stage, seconds in zip(DECODE_STAGES, message.stages_s, strict=True):
                 self.stages[stage] += seconds
@@ -248,6 +232,7 @@ class Run:
             return
         if isinstance(message, ReadTexts):
             video.texts = message
+            self.encoded_bytes += message.characters
             self.report.screen_frames += message.frames_seen
             self.report.screen_read += message.frames_read
         elif isinstance(message, Probed):
@@ -265,7 +250,7 @@ class Run:
             self._finish_if_whole(video)
 
     def _encode(
-        self, writer: IndexWriter, encoder: Encoder[_Video], *, all_of_it: bool = False
+        self, writer: IndexWriter, encoder: Encoder[VideoUnderway], *, all_of_it: bool = False
     ) -> None:
         """Put waiting clips on their way when it is time to, and take in what is through."""
         frames = sum(len(clip.times) for _, clip in self.waiting)
@@ -279,7 +264,7 @@ class Run:
         while all_of_it and not encoder.idle:
             self._take(writer, encoder, wait=True)
 
-    def _take(self, writer: IndexWriter, encoder: Encoder[_Video], *, wait: bool) -> None:
+    def _take(self, writer: IndexWriter, encoder: Encoder[VideoUnderway], *, wait: bool) -> None:
         started = time.monotonic()
         through = encoder.take(wait=wait)
         self.stages["wait_encode"] += time.monotonic() - started
@@ -297,7 +282,7 @@ class Run:
         if through:
             self.tell("clip", through[-1].owner.job.path)
 
-    def _keep(self, writer: IndexWriter, item: Encoded[_Video]) -> None:
+    def _keep(self, writer: IndexWriter, item: Encoded[VideoUnderway]) -> None:
         assert item.tokens is not None
         video, clip = item.owner, item.clip
         (clip_id,) = writer.take_clip_ids(1)
@@ -312,7 +297,7 @@ class Run:
         self.report.n_frames += len(clip.times)
         self.report.video_s += clip.end_s - clip.start_s
 
-    def _finish_if_whole(self, video: _Video) -> None:
+    def _finish_if_whole(self, video: VideoUnderway) -> None:
         if video.failed or video.ended is None or video.n_waiting:
             return
         path = video.job.path
@@ -320,13 +305,13 @@ class Run:
             self.finished.append(video)
         elif not video.n_clips:
             self._fail(video, "empty", f"{path}: no frame could be taken from it.")
-        elif not _untouched(video.job.stamps[0]):
+        elif not untouched(video.job.stamps[0]):
             message = f"{path} changed while it was read: still being written? Run again later."
             self._fail(video, "being written", message)
         else:
             self.finished.append(video)
 
-    def _fail(self, video: _Video, reason: str, message: str) -> None:
+    def _fail(self, video: VideoUnderway, reason: str, message: str) -> None:
         video.failed = True
         job = video.job
         if video.known is not None:  # it stays as it is; its texts are tried again next time
@@ -360,7 +345,7 @@ class Run:
         finished, failed, encoded = self.finished, self.failed, self.encoded
         if not (finished or failed or encoded):
             return
-        rows = [_done_row(video, writer.build) for video in finished if video.known is None]
+        rows = [done_row(video, writer.build) for video in finished if video.known is None]
         rows += [row for _, row in failed]
         writer.commit(encoded, rows, texts=[self._texts(video) for video in finished])
         self.finished, self.failed, self.encoded, self.encoded_bytes = [], [], [], 0
@@ -389,41 +374,13 @@ class Run:
         if self.commits % TIDY_COMMITS == 0:
             writer.compact()
 
-    def _texts(self, video: _Video) -> VideoTexts:
+    def _texts(self, video: VideoUnderway) -> VideoTexts:
         if video.known is not None:
             duration_s = video.known.duration_s
         else:
-            duration_s = _done_row(video, self.build).duration_s
+            duration_s = done_row(video, self.build).duration_s
         return self.text_plan.texts(video.text_job, video.texts, duration_s)
 
-    def _count(self, video: _Video) -> None:
+    def _count(self, video: VideoUnderway) -> None:
         self.done_files += 1
-        self.done_bytes += _bytes(video)
-
-
-def _bytes(video: _Video) -> int:
-    return video.job.stamps[0].size_bytes
-
-
-def _untouched(stamp: PathStamp) -> bool:
-    try:
-        status = os.stat(stamp.path)
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (stamp.size_bytes, stamp.mtime_ns)
-
-
-def _done_row(video: _Video, build: int) -> VideoRow:
-    assert video.ended is not None
-    job = video.job
-    row = failed_row(
-        job.video_id, job.stamps, build=build, at=now(), reason="", error="", probe=video.probe
-    )
-    return replace(
-        row,
-        status="done",
-        duration_s=video.ended.duration_s or row.duration_s,
-        n_clips=video.n_clips,
-        n_frames=video.n_frames,
-        lost_frames=video.ended.frames_lost,
-    )
+        self.done_bytes += video.size_bytes

@@ -158,6 +158,7 @@ class IndexWriter:
         rows = videos_from_arrow(self._tables[VIDEOS].to_table())
         self.videos = {row.video_id: row for row in rows}
         self._remove_orphans()
+        self._delete(TEXTS, sorted(set(self.text_states()) - set(self.videos)))
         builds = [self.head.build, *(row.build for row in rows)]
         self.build = max(builds) + 1
         largest = max(self._largest_clip_id(CLIPS), self._largest_clip_id(TOKENS))
