@@ -21,7 +21,6 @@ import argparse
 import json
 import platform
 import random
-import re
 import shutil
 import subprocess
 import tempfile
