@@ -233,3 +233,12 @@ def test_a_video_that_breaks_midway_is_left_out_and_named(
     assert (found["gallery"], found["queries"], found["missing"]) == (4, 8, 1)
     assert list(found["unreadable"]) == ["clip 2.mp4"] and found["standard"] is False
     assert "1 videos are missing or cannot be read" in found["why_not"]
+
+
+def test_the_validation_split_is_named_as_the_one_chosen_on(run: Path, tmp_path: Path) -> None:
+    root = make_videos(tmp_path / "videos")
+    (root / "test.jsonl").rename(root / "train.jsonl")  # 5 % of it, one video, is held out
+    found = evaluate_run(run, "validation", root=root, options=Options(cache=False)).to_json()
+    assert found["gallery"] == 1 and "chosen on this split" in found["note"]
+    rest = evaluate_run(run, "train", root=root, options=Options(cache=False)).to_json()
+    assert rest["gallery"] == 4 and "note" not in rest

@@ -24,7 +24,7 @@ from finecut.learn.evaluation.evaluate import evaluate_model
 from finecut.learn.evaluation.report import Report
 from finecut.learn.evaluation.standing import standing
 from finecut.learn.evaluation.tokens import Progress
-from finecut.learn.recipe import HOLD_OUT, Recipe, expand, load_recipe
+from finecut.learn.recipe import Recipe, expand, load_recipe
 from finecut.learn.training.run_folder import BANK, RECIPE, TEXT_STATE
 from finecut.learn.training.validate import without_unreadable
 
@@ -82,7 +82,7 @@ def evaluate_run(
     files = _hash_data(run, recipe, root) if options.cache else ""
 
     def measured(data: PairData, unreadable: Mapping[str, str]) -> Report:
-        facts = _facts(recipe, data, published, own_protocol)
+        facts = _facts(recipe, split, data, published, own_protocol)
         if unreadable:
             facts["unreadable"] = dict(unreadable)
         store = None
@@ -124,11 +124,12 @@ def _settings(run: Path, recipe: Recipe, model: Any, options: Options) -> dict[s
 
 def _facts(
     recipe: Recipe,
+    split: str,
     data: PairData,
     published: tuple[int | None, int | None],
     own_protocol: str,
 ) -> dict[str, Any]:
-    chosen_on = recipe.data.validation
+    chosen_on = data.split if split == "validation" else recipe.data.validation
     return {
         "method": recipe.method,
         "recipe": recipe.name,
@@ -137,7 +138,7 @@ def _facts(
             data,
             published=published,
             changed_protocol=own_protocol if own_protocol != data.protocol else None,
-            chosen_on=None if chosen_on.startswith(HOLD_OUT) else chosen_on,
+            chosen_on=chosen_on,
         ),
     }
 
