@@ -49,8 +49,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/evaluate.py
 	@if [ -n "$$FINECUT_SHARED" ]; then \
 		$(BIN)/python benchmarks/normalisation.py && $(BIN)/python benchmarks/laff_fusion.py \
-		&& $(BIN)/python benchmarks/data_cache.py; \
-	else echo "left out, FINECUT_SHARED is not set: normalisation, laff_fusion, data_cache" >&2; fi
+		&& $(BIN)/python benchmarks/data_cache.py && $(BIN)/python benchmarks/duplicates.py; \
+	else echo "left out, FINECUT_SHARED is not set: normalisation, laff_fusion, data_cache, duplicates" >&2; fi
 
 starter: $(VENV)/.dev
 	$(PIP) install --constraint constraints.txt --editable '.[starter]'

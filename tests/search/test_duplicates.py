@@ -97,6 +97,8 @@ def test_settings_choose_among_what_was_found(index: Index):
     assert len(strict) < len(everything) or len(strict[0].videos) < len(everything[0].videos)
     whole = groups(index, share=0.99)
     assert sum(len(group.videos) for group in whole) <= 8
+    lasting = groups(index, share_of_longer=0.75)[0]  # early.mp4 and late.mp4 are 9 s of 14
+    assert not {"early.mp4", "late.mp4"} & set(names(index, lasting))
     for options in ({"threshold": 1.5}, {"share": -0.1}, {"threshold": float("nan")}):
         with pytest.raises(UsageError, match="from 0 to 1"):
             groups(index, **options)

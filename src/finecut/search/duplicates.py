@@ -90,6 +90,7 @@ def groups(
     *,
     threshold: float = THRESHOLD,
     share: float = SHARE,
+    share_of_longer: float = 0.0,
     most_clips: int | None = None,
 ) -> list[Group]:
     """The groups of copies in an index, largest first.
@@ -98,13 +99,16 @@ def groups(
         index: of any level.
         threshold: mean correlation of a stretch's frames with their partners, 0 to 1.
         share: of the shorter video that must agree, 0 to 1.
+        share_of_longer: of the longer one; 0.0: a moment of a film may be a copy, though the film
+            holds much else.
         most_clips: compare nothing anew if more clips than this are new since the last time, and
             answer from what is known; None: whatever it takes.
 
     Raises:
         UsageError: a setting out of range.
     """
-    for name, value in (("threshold", threshold), ("share", share)):
+    settings = {"threshold": threshold, "share": share, "share_of_longer": share_of_longer}
+    for name, value in settings.items():
         if not 0 <= value <= 1:
             raise UsageError(f"`{name}` must be from 0 to 1, got {value!r}.")
     pairs = [

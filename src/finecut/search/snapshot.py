@@ -54,7 +54,8 @@ class Snapshot:
         from finecut.search.duplicates import groups
 
         places = {video.video_id: place for place, video in enumerate(self.index.videos)}
-        found = groups(self.index, most_clips=0)
+        # A short copy of one moment of a film must not hide the rest of the film.
+        found = groups(self.index, share_of_longer=0.5, most_clips=0)
         return {places[one]: places[group.videos[0]] for group in found for one in group.videos}
 
     def library(self, bundle: Bundle) -> Library:
