@@ -17,7 +17,7 @@ from record import ROOT
 from tables import results
 
 IMAGES = ROOT / "docs" / "images"
-INK = ("#9aa5b1", "#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756")
+INK = ("#9aa5b1", "#4c78a8", "#f58518", "#54a24b", "#b279a2", "#eeca3b", "#e45756")
 Bars = dict[str, Sequence[dict[str, Any] | None]]
 
 
@@ -28,8 +28,8 @@ def bars(
     width = 0.8 / len(series)
     for number, (label, entries) in enumerate(series.items()):
         places = [i - 0.4 + width * (number + 0.5) for i in range(len(groups))]
-        means = [e[figure]["mean"] if e else 0.0 for e in entries]
-        spread = [e[figure]["sd"] if e else 0.0 for e in entries]
+        means = [e[figure]["mean"] if e else float("nan") for e in entries]
+        spread = [e[figure]["sd"] if e else float("nan") for e in entries]
         axes.bar(places, means, width * 0.92, yerr=spread, capsize=2, label=label,
                  color=INK[number % len(INK)], error_kw={"linewidth": 0.8})  # fmt: skip
     for i, level in enumerate(chance):
@@ -58,14 +58,17 @@ def order() -> None:
         "appearance": "appearance",
         "several": "several\n(colours swapped)",
     }
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.8))
-    series = {
-        head: [summary.get(f"{task}/{head}") for task in tasks]
-        for head in ("meanP", "seqLSTM", "seqTransf")
-    }
-    levels = [chance[task.partition(",")[0]] for task in tasks]
-    bars(left, list(tasks.values()), series, "in_group", [c["in_group"] for c in levels])
-    bars(right, list(tasks.values()), series, "r_at_1", [c["r_at_1"] for c in levels])
+    figure, sides = plt.subplots(1, 2, figsize=(12, 3.8))
+    left, right = sides
+    for axes, name in zip(sides, ("in_group", "r_at_1"), strict=True):
+        # alone in its group, a clip of "appearance" beats it always
+        shown = [t for t in tasks if name == "r_at_1" or t != "appearance"]
+        series = {
+            head: [summary.get(f"{task}/{head}") for task in shown]
+            for head in ("meanP", "seqLSTM", "seqTransf")
+        }
+        levels = [chance[task.partition(",")[0]][name] for task in shown]
+        bars(axes, [tasks[t] for t in shown], series, name, levels)
     left.set_ylabel("own clip beats its group, %")
     right.set_ylabel("t2v R@1 among 160, %")
     right.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.12))
@@ -79,12 +82,16 @@ def levels() -> None:
     found = results("synthetic-details")
     summary, chance = found["summary"], found["chance"]
     shown = {
+        "CLIP4Clip seqTransf": "CLIP4Clip seqTransf",
         "video": "video (coarse)", "frame_weak": "frame, weak", "frame_gated": "frame, gated",
         "patch_weak": "patch, weak", "patch_gated": "patch, gated", "all": "whole score",
     }  # fmt: skip
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
     series = {
-        label: [summary.get(f"{task}/EERCF released: {level}") for task in ("brief", "small")]
+        label: [
+            summary.get(f"{task}/{level}") or summary.get(f"{task}/EERCF released: {level}")
+            for task in ("brief", "small")
+        ]
         for level, label in shown.items()
     }
     for axes, name, label in (
@@ -111,7 +118,7 @@ def stages() -> None:
     gallery = int(found["chance"]["mix"]["gallery"])
     for x, y, row in zip(cost, mean, rows, strict=True):
         k = int(row["recall_k"]["mean"])
-        label = {0: "coarse alone", gallery: "all"}.get(k, f"k={k}")
+        label = {0: "", 1: "coarse alone, k=1", gallery: "all"}.get(k, f"k={k}")
         axes.annotate(label, (x, y), textcoords="offset points", xytext=(4, -11), fontsize=7)
     axes.set_xscale("log")
     axes.set_xlabel("multiply-adds a query, % of re-ranking the whole gallery")
