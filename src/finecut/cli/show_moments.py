@@ -17,10 +17,9 @@ def show_moments(found: Results, threshold: float) -> None:
     for note in found.notes:
         say(note)
     if not found:
-        if found.gallery:
-            say("Nothing found.")
-        else:
-            say("Nothing to search: no clip of the index fits the filters.")
+        if not found.notes:
+            searched = "Nothing found."
+            say(searched if found.gallery else "Nothing to search: no clip fits the filters.")
         return
     if not found.good_match:
         out("No good match. Best guesses:")

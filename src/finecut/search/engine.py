@@ -26,6 +26,7 @@ from finecut.search.answering import (
 from finecut.search.filters import Filters
 from finecut.search.fusion import Weights, read_weights
 from finecut.search.heard import Heard
+from finecut.search.languages import in_known_language
 from finecut.search.query import Asked, QueryEncoder, stored_moment
 from finecut.search.snapshot import Snapshot
 from finecut.search.tune import Case, find_cases
@@ -277,7 +278,18 @@ class Searcher:
     ) -> Results:
         tree, notes = without_texts(parse(query), snapshot.channels)
         sought = understand(tree, self._encoder, filters, image)
+        label = query if image is None else f"image and {query}"
+        understood = query if tree.plain is not None else str(tree)
         allowed, gallery = _allowed(snapshot, sought.filters, None)
+        if image is None:
+            manifest = self.bundle.manifest
+            readable, note = in_known_language(
+                sought, self.bundle.name, manifest.text.languages, snapshot.channels
+            )
+            notes += [note] if note else []
+            if readable is None:
+                return self._results(snapshot, [], label, gallery, begun, understood, notes)
+            sought = readable
         library = snapshot.library(self.bundle)
         there = Present(library, duplicates=duplicates)
         heard = _heard(snapshot, sought, allowed)
@@ -294,8 +306,6 @@ class Searcher:
             if moments is None:
                 assert term.asked is not None
                 moments = answer_picture(library, term.asked, wanted, allowed, gallery, there)
-        label = query if image is None else f"image and {query}"
-        understood = query if tree.plain is not None else str(tree)
         return self._results(snapshot, moments, label, gallery, begun, understood, notes)
 
     def _results(

@@ -117,7 +117,9 @@ function showAnswer() {
   if (!answer.results.length) {
     status.textContent = t("No results.");
     const filtered = Object.keys(ask.filters).length > 0;
-    if (filtered) {
+    if (answer.notes.length || (answer.gallery && !filtered)) {
+      showNotice({ title: t("Nothing found"), text: answer.notes.join(" ") });
+    } else if (filtered) {
       showNotice({
         title: t("No video passes the filters"),
         text: t("Nothing was searched. Take a filter away and try again."),

@@ -24,7 +24,7 @@ const ZH = {
   "Remove this filter": "移除此筛选", "Remove the filter: {what}": "移除筛选：{what}", "That is not an image.": "这不是图片。",
   "That image is larger than 20 MB.": "图片超过 20 MB。", "Similar": "相似",
   // answers
-  "No results.": "没有结果。", "No video passes the filters": "没有视频符合筛选", "Nothing was searched. Take a filter away and try again.": "没有搜索任何内容。请去掉一个筛选后重试。",
+  "No results.": "没有结果。", "Nothing found": "没有找到", "No video passes the filters": "没有视频符合筛选", "Nothing was searched. Take a filter away and try again.": "没有搜索任何内容。请去掉一个筛选后重试。",
   "Clear the filters": "清除筛选", "{found} in {videos}, from {clips} in {ms} ms": "{videos}中的{found}，搜索了{clips}，用时 {ms} 毫秒",
   "No answer": "没有回应", "That cannot be searched for": "无法搜索此内容", "The search failed": "搜索失败", "Try again": "重试",
   "Nothing is indexed yet": "还没有索引", "Point finecut at a folder of videos. This page finds them as soon as they are indexed.": "让 finecut 索引一个视频文件夹。索引完成后，本页即可搜索。",
