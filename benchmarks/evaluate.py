@@ -1,11 +1,11 @@
 """One full evaluation of the size of MSR-VTT's test: 1,000 sentences x 1,000 videos of 12 frames.
 
-EERCF on tiny towers with random weights, random pixels of a fixed seed: encoding, recall,
-re-ranking the best 50, both directions' figures. "reference" is the published procedure written plainly: every
-pair at every level, batch of sentences by batch of videos, the temporal head run anew for each pair
-of batches as the released code does, then ranks by sorting. Both encode with the same towers and
-give the same figures, which is checked. Times are of processor, for the machine may be shared;
-clock times stand beside them.
+EERCF on tiny towers with random weights, random pixels of a fixed seed: encoding, recall, re-
+ranking the best 50, both directions' figures. "reference" is the published procedure written
+plainly: every pair at every level, batch of sentences by batch of videos, the temporal head run
+anew for each pair of batches as the released code does, then ranks by sorting. Both encode with
+the same towers and give the same figures, which is checked. Times are of processor, for the
+machine may be shared; clock times stand beside them.
 
     python benchmarks/evaluate.py [--size 1000] [--repeats 3]
 
