@@ -107,3 +107,5 @@ def test_rapidocr_reads_what_was_drawn():
     lines = rapid_reader()(slide("Quarterly revenue 2019", "Tokyo Tower opens"))
     assert [text for text, _ in lines] == ["Quarterly revenue 2019", "Tokyo Tower opens"]
     assert min(confidence for _, confidence in lines) > 0.9
+    small = np.asarray(Image.fromarray(slide("Quarterly revenue")).resize((640, 360)))
+    assert [text for text, _ in rapid_reader()(small)] == ["Quarterly revenue"]

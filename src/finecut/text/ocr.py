@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from finecut.errors import MissingDependency
 from finecut.text.subtitles import LONGEST_CUE, plain_words
@@ -152,10 +153,20 @@ def rapid_reader() -> Reader:
     engine = _engine()
 
     def read(picture: NDArray[np.uint8]) -> list[tuple[str, float]]:
-        found, _ = engine(np.ascontiguousarray(picture[..., ::-1]))  # it takes BGR
+        found, _ = engine(np.ascontiguousarray(_enlarged(picture)[..., ::-1]))  # it takes BGR
         return [(str(text), float(confidence)) for _, text, confidence in found or ()]
 
     return read
+
+
+def _enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A small picture at full size: in small print the model overlooks the spaces between words."""
+    height, width = picture.shape[:2]
+    scale = MAX_SIDE / max(height, width)
+    if scale <= 1:
+        return picture
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 @cache

@@ -48,7 +48,8 @@ def sound_pieces(
             if picture.start_time is not None:
                 zero_s = float(picture.start_time * tick(picture))
                 break
-        resampler = AudioResampler(format="flt", layout="mono", rate=RATE)
+        # To integers, which are mixed without going beyond full scale.
+        resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
         held: list[NDArray[np.float32]] = []
         n_held, first_s = 0, None
         errors = 0
@@ -67,7 +68,7 @@ def sound_pieces(
                 if first_s is None:
                     first_s = (frame.time or 0.0) - zero_s
                 for part in resampler.resample(frame):
-                    samples = part.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+                    samples = part.to_ndarray().reshape(-1).astype(np.float32) / 32768.0
                     held.append(samples)
                     n_held += len(samples)
             if n_held >= piece_s * RATE and first_s is not None:
