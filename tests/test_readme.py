@@ -21,6 +21,7 @@ import finecut
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/tutorial.md")
+CHINESE = "README.zh-CN.md"
 PROGRESS = ("looking: ", "recognising: ", "indexing: ", "tidying: ")
 HOME = "/home/you"  # where the pages' reader is
 RESULT = re.compile(r" *\d+  [\d:.]+-[\d:.]+  (strong|fair|weak) +\d+%")
@@ -157,3 +158,22 @@ def test_images_of_the_pages_are_there():
         path = ROOT / page
         for image in re.findall(r"!\[[^]]*\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / image).is_file(), f"{page} shows {image}"
+
+
+def test_the_chinese_readme_keeps_step() -> None:
+    """The same commands and outputs, the same sections, and links that lead somewhere."""
+    english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", CHINESE))
+    fenced = re.compile(r"```.*?```", re.DOTALL)
+    assert fenced.findall(chinese) == fenced.findall(english)
+    assert chinese.count("\n## ") == english.count("\n## ")
+
+    def linked(text: str) -> set[str]:
+        return set(re.findall(r"\]\(([^)]+)\)", fenced.sub("", text)))
+
+    named = linked(chinese) - {"README.md"}
+    assert named == linked(english) - {CHINESE}
+    assert not [
+        link for link in named if not link.startswith("http") and not (ROOT / link).exists()
+    ]
+    commands = set(re.findall(r"`(finecut [^`]+)`", english))
+    assert commands == set(re.findall(r"`(finecut [^`]+)`", chinese))
