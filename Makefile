@@ -32,7 +32,7 @@ demo: $(VENV)/.demo
 
 # The page is tested in a real browser: FINECUT_REQUIRE_CHROMIUM makes a missing one a failure.
 test: $(VENV)/.dev
-	sh scripts/install_chromium.sh
+	sh scripts/install_system_packages.sh
 	FINECUT_REQUIRE_CHROMIUM=1 $(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev

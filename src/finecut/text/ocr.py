@@ -138,8 +138,10 @@ def check_ocr() -> None:
     try:
         import rapidocr_onnxruntime  # noqa: F401
     except ImportError as error:
+        # It may be there and not load: OpenCV, which it uses, needs libGL of the system.
         raise MissingDependency(
-            "Reading what is on the screen needs RapidOCR: pip install 'finecut[ocr]'"
+            "Reading what is on the screen needs RapidOCR: pip install 'finecut[ocr]', and of the "
+            f"system libGL (Debian: apt install libgl1). Got: {error}."
         ) from error
 
 
