@@ -7,9 +7,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import opentimelineio as otio
+import pytest
 from PIL import Image
 
 from cli.conftest import Library, Run
+from finecut.errors import UsageError
+from finecut.index.store import Index
+from finecut.search.contact_sheet import best_picture
+from finecut.types import Moment
 
 
 def test_a_format_is_all_of_stdout(library: Library, run: Run):
@@ -46,6 +51,18 @@ def test_a_page_of_thumbnails_needs_no_other_file(library: Library, call: Run, t
     text = page.read_text("utf-8")
     assert text.count("<img ") == text.count("data:image/jpeg;base64,") == 3
     assert text.count("file:///") == 3 and "http" not in text
+
+
+def test_a_moment_found_by_words_alone_has_a_picture(library: Library):
+    index = Index.open(library.index)
+    (row,) = [row for row in index.videos if row.paths[0].endswith("blue-then-green.mp4")]
+    for best_s, name in ((1.0, "blue"), (7.0, "green")):
+        moment = Moment(row.paths[0], row.video_id, 0, 8, best_s, 0, 0, None, 0)
+        red, green, blue = best_picture(index, moment).resize((1, 1)).getpixel((0, 0))
+        assert (blue > 150) == (name == "blue") and (green > 150) == (name == "green") and red < 90
+    gone = Moment("x.mp4", "0" * 32, 0, 8, 1, 0, 0, None, 0)
+    with pytest.raises(UsageError, match=r"does not hold x\.mp4"):
+        best_picture(index, gone)
 
 
 def test_what_cannot_be_written_is_said(library: Library, call: Run, tmp_path: Path):

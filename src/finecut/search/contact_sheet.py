@@ -62,7 +62,7 @@ def best_picture(index: Index, moment: Moment) -> Image:
     """The stored thumbnail next to a moment's best time.
 
     Raises:
-        UsageError: the index does not hold the moment's clips.
+        UsageError: the index does not hold the video.
     """
     from PIL import Image
 
@@ -73,10 +73,13 @@ def best_picture(index: Index, moment: Moment) -> Image:
         for row, clip_id in zip(rows, moment.clip_ids, strict=True)
         if row < len(clips) and clips.clip_id[row] == clip_id
     ]
+    if not found:  # found by words alone
+        places = [n for n, row in enumerate(index.videos) if row.video_id == moment.video_id]
+        found = np.flatnonzero(np.isin(clips.video, places)).tolist()
     if not found:
         raise UsageError(
-            f"The index at {index.directory} does not hold the clips of {moment.video}: "
-            "was it changed since the search? Search again."
+            f"The index at {index.directory} does not hold {moment.video}: was it changed since "
+            "the search? Search again."
         )
     row = min(
         found,

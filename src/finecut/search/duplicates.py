@@ -111,10 +111,18 @@ def groups(
     for name, value in settings.items():
         if not 0 <= value <= 1:
             raise UsageError(f"`{name}` must be from 0 to 1, got {value!r}.")
+    videos = {row.video_id: row for row in index.videos}
     pairs = [
-        pair for pair in all_pairs(index, most_clips=most_clips) if pair.is_copy(threshold, share)
+        pair
+        for pair in all_pairs(index, most_clips=most_clips)
+        if pair.is_copy(threshold, share) and _of_longer(pair, videos) >= share_of_longer
     ]
-    return _grouped(pairs, {row.video_id: row for row in index.videos})
+    return _grouped(pairs, videos)
+
+
+def _of_longer(pair: Pair, videos: Mapping[str, VideoRow]) -> float:
+    longer = max(videos[name].duration_s for name in (pair.first, pair.second))
+    return (pair.end_s - pair.start_s) / max(longer, 1e-3)
 
 
 def all_pairs(index: Index, *, most_clips: int | None = None) -> list[Pair]:
