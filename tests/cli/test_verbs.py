@@ -373,3 +373,25 @@ def test_odd_file_names_are_printed(library: Library, run: Run, tmp_path: Path):
     command = [sys.executable, "-m", "finecut", "search", "red", "--index", index, "-f"]
     piped = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
     assert os.fsdecode(piped.stdout.rstrip(b"\n")) == str(tmp_path / "v" / name)
+
+
+def test_weights_are_tuned_and_kept_only_when_told_to(library: Library, call: Run, tmp_path: Path):
+    videos = tmp_path / "v"
+    for seed, name in enumerate(("sunrise", "harbour")):
+        write_video(videos / f"{name}.mp4", ["red"], seconds=3, seed=seed)
+    index = tmp_path / "index"
+    assert call("index", videos, "--index", index, "--bundle", library.bundle).code == 0
+    queries = tmp_path / "queries.jsonl"
+    lines = [{"query": name, "video": f"{name}.mp4"} for name in ("sunrise", "harbour")] * 6
+    queries.write_text("\n".join(json.dumps(line) for line in lines))
+    shown = call("search", "harbour", "--index", index, "-k", 1)
+    assert 'named: "harbour"' in shown.out.splitlines()[1] and "picture 0." in shown.out
+    measured = call("quality", queries, "--index", index)
+    assert "fused   100.0" in measured.out
+    tried = call("quality", queries, "--index", index, "--tune")
+    assert tried.code == 0 and "12 queries, 12 of them answered by words" in tried.out
+    assert "Nothing was changed" in tried.err and not (index / "fusion.json").exists()
+    kept = call("quality", queries, "--index", index, "--tune", "--save", "--json").json
+    assert kept["saved"] == str(index / "fusion.json")
+    assert json.loads((index / "fusion.json").read_text())["weights"] == kept["weights"]
+    assert call("quality", queries, "--index", index, "--save").code == 2

@@ -22,6 +22,7 @@ from finecut.errors import (
 )
 from finecut.index.store import Index
 from finecut.search.candidates import find_candidates
+from finecut.search.duplicates import Group
 from finecut.search.engine import Searcher
 from finecut.search.filters import Filters
 from search.library import frame, make_library
@@ -381,3 +382,26 @@ def test_searching_imports_no_decoder_and_no_store():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_known_copies_are_answered_once(bundle: Bundle, tmp_path: Path, monkeypatch):
+    videos = {"copy.mp4": [["red"] * 2], "one.mp4": [["red"] * 2], "other.mp4": [["red"] * 2]}
+    index = make_library(tmp_path, videos, bundle)
+    everything = Searcher.open(index, bundle=bundle)
+    assert names(everything.search("red")) == ["copy.mp4", "one.mp4", "other.mp4"]
+    first = everything.index.videos[1].video_id
+
+    def known(opened: Index, **options) -> list[Group]:
+        assert options["most_clips"] == 0  # nothing is compared while somebody waits
+        return [Group((first, opened.videos[0].video_id), ())]
+
+    monkeypatch.setattr("finecut.search.duplicates.groups", known)
+    (index / "cache").mkdir(exist_ok=True)
+    (index / "cache" / "duplicates.json").write_text("{}")
+    searcher = Searcher.open(index, bundle=bundle)
+    for query in ("red", "red -blue", "red THEN red"):
+        assert len(set(names(searcher.search(query))) & {"copy.mp4", "one.mp4"}) == 1
+        assert "other.mp4" in names(searcher.search(query))
+        assert len(names(searcher.search(query, duplicates=True))) == 3
+    like = searcher.more_like(searcher.index.videos[2].video_id)
+    assert len(like) == 1

@@ -59,6 +59,7 @@ class StepSearch:
         self.step, self.heard = step, heard
         self.pictures = pictures  # False: only words are looked for
         self.reranked = reranked
+        self.spreads: dict[str, float] = {}  # sentence -> how much frames differ for it
 
     def chances(self, recall_k: int, allowed: NDArray[np.bool_] | None) -> Chances:
         """The step's chance on every allowed clip; in a very large index on the likeliest."""

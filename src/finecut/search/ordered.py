@@ -258,12 +258,14 @@ def _lift(
 
 
 def _spread(search: StepSearch, asked: Asked) -> float:
-    """Deviation of the query's cosines over frames from all parts of the index."""
-    size = len(search.index.clips)
-    some = search.index.tokens(np.arange(0, size, max(1, size // _SAMPLE))[:_SAMPLE])
-    mask = some.frame_mask
-    sims = token_sims(some.frames, some.frame_scale, mask, asked.tokens.text)[mask]
-    return max(float(sims.std()), 1e-6)
+    """Deviation of the query's cosines over frames from all parts of the index; found once."""
+    if asked.label not in search.spreads:
+        size = len(search.index.clips)
+        some = search.index.tokens(np.arange(0, size, max(1, size // _SAMPLE))[:_SAMPLE])
+        mask, text = some.frame_mask, asked.tokens.text
+        sims = token_sims(some.frames, some.frame_scale, mask, text)[mask]
+        search.spreads[asked.label] = max(float(sims.std()), 1e-6)
+    return search.spreads[asked.label]
 
 
 def frame_chain(
