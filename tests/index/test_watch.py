@@ -340,3 +340,15 @@ def test_events_are_plain_json():
         "path": "/v",
         "message": "gone",
     }
+
+
+def test_subtitles_that_change_are_read_again(videos: Path, tmp_path: Path, bundle: Bundle):
+    index = tmp_path / "index"
+    with watching(videos, index=index, bundle=bundle) as watched:
+        watched.until("ready")
+        beside = videos / "red.srt"
+        for words in ("a small lighthouse", "an old harbour"):
+            beside.write_text(f"1\n00:00:00,000 --> 00:00:00,900\n{words}\n", "utf-8")
+            watched.until("changed")
+            while not Index.open(index).search_text(words, phrase=True):
+                watched.until("changed")

@@ -126,7 +126,7 @@ def _print(event: WatchEvent) -> None:
         parts.append(event.message)
     if event.report is not None:
         counts = event.to_json()
-        names = ("new", "changed", "moved", "duplicates", "removed", "failed", "left")
+        names = ("new", "changed", "moved", "duplicates", "removed", "texts", "failed", "left")
         parts += [f"{counts[f'n_{name}']} {name}" for name in names if counts[f"n_{name}"]]
     out(f"{at} {event.kind:8} {', '.join(parts)}".rstrip())
     sys.stdout.flush()
