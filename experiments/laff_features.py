@@ -179,13 +179,19 @@ def variants(data: Pairs) -> dict[str, dict[str, LaffConfig]]:
         "loss/dual_softmax, single": replace(base, loss="dual_softmax"),
         "loss/dual_softmax, prior at 1": replace(base, loss="dual_softmax", prior_temperature=1.0),
     }
+    bare = replace(base, video_input_dropout=0.0)
+    losses |= {
+        "loss/triplet, combined, inputs whole": published,
+        "loss/triplet, single, inputs whole": replace(bare, loss="triplet"),
+        "loss/info_nce, single, inputs whole": bare,
+    }
     losses |= {f"published/{fusion}": replace(published, fusion=fusion) for fusion in FUSIONS}
     return {
         "losses": losses,
         # with one feature, attention and mean are the same
         "features": {
             f"features/{fusion}, {count}": fused(fusion, count)
-            for count in (4, 2, 1)
+            for count in (4, 2, 1, 3)
             for fusion in FUSIONS
             if (fusion, count) != ("mean", 1)
         },

@@ -20,14 +20,17 @@ BLOCKS = {
     "self-attention": "mhsa_projection_free",
 }
 HEADS = (1, 2, 4, 8, 16)
-COUNTS = (1, 2, 4)
+COUNTS = (1, 2, 3, 4)
 LOSSES = {
-    "triplet, combined (article)": "triplet, combined",
+    "triplet, combined": "triplet, combined",
     "triplet, single": "triplet, single",
     "InfoNCE, combined": "info_nce, combined",
     "InfoNCE, single": "info_nce, single",
     "dual softmax, prior temperature 1000 (released)": "dual_softmax, single",
     "dual softmax, prior temperature 1": "dual_softmax, prior at 1",
+    "triplet, combined, no dropout of inputs (article)": "triplet, combined, inputs whole",
+    "triplet, single, no dropout of inputs": "triplet, single, inputs whole",
+    "InfoNCE, single, no dropout of inputs": "info_nce, single, inputs whole",
 }
 FIGURES = {"R@1": "r_at_1", "R@5": "r_at_5", "R@10": "r_at_10", "v2t R@1": "v2t_r_at_1"}
 
@@ -70,6 +73,7 @@ def losses() -> str:
     columns = {
         "R@1": "r_at_1",
         "R@10": "r_at_10",
+        "v2t R@1": "v2t_r_at_1",
         "+ DSL R@1": "dsl_r_at_1",
         "+ DSL R@10": "dsl_r_at_10",
         "+ QB-Norm R@1": "qbnorm_r_at_1",
