@@ -93,7 +93,8 @@ def test_a_dead_or_silent_decoder_costs_its_file_and_is_replaced(paths, sign, re
         os.kill(pid, sign)
         if sign == signal.SIGKILL:
             time.sleep(0.2)  # dead before it is asked
-        pool._stall_s = 1.0  # only now: starting a process takes its time on a busy machine
+        else:
+            pool._stall_s = 1.0  # only now: starting a process takes its time on a busy machine
         yield 1, Request(str(paths[1]))
         pool._stall_s = 60.0
         yield 2, Request(str(paths[2]))
