@@ -150,7 +150,7 @@ class Heard:
 class Where:
     """Stretches of videos, as columns."""
 
-    video: NDArray[np.int64]  # [N] position among the index's videos
+    video: NDArray[np.integer]  # [N] position among the index's videos
     start_s: NDArray[np.float64]  # [N]
     end_s: NDArray[np.float64]  # [N]
 

@@ -110,7 +110,7 @@ def _on(found: Chances, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def clip_chains(
     chances: NDArray[np.float64],
-    video: NDArray[np.int64],
+    video: NDArray[np.integer],
     start: NDArray[np.float64],
     end: NDArray[np.float64],
     within: Sequence[float | None],
@@ -153,7 +153,7 @@ def _best_so_far(values: NDArray[np.float64], first: NDArray[np.bool_]) -> NDArr
 
 def _best_in_window(
     values: NDArray[np.float64],
-    video: NDArray[np.int64],
+    video: NDArray[np.integer],
     start: NDArray[np.float64],
     end: NDArray[np.float64],
     limit: float,

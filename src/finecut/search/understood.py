@@ -54,7 +54,7 @@ class Sought:
     def single(self) -> SoughtTerm | None:
         """The one term that is all of the query, without phrases or NOT; None otherwise."""
         step = self.steps[0]
-        if len(self.steps) > 1 or len(step.terms) > 1 or step.unseen or step.unheard:
+        if len(self.steps) != 1 or len(step.terms) != 1 or step.unseen or step.unheard:
             return None
         term = step.terms[0]
         return None if term.phrases or term.asked is None else term
@@ -79,7 +79,7 @@ def understand(
     encoded = dict(zip(map(id, sentences), encoder.encode_words(sentences), strict=True))
     if image is not None:
         first = query.steps[0].terms[0]
-        if len(query.steps) > 1 or len(query.steps[0].terms) > 1 or first.words is None:
+        if len(query.steps) != 1 or len(query.steps[0].terms) != 1 or first.words is None:
             raise QueryError(
                 "An image goes with one sentence, not with AND or THEN.", query.source, first.at
             )

@@ -94,10 +94,10 @@ class Query:
     @property
     def plain(self) -> str | None:
         """The sentence, where the query is nothing else; None where it says more."""
-        if len(self.steps) > 1 or self.filters:
+        if len(self.steps) != 1 or self.filters:
             return None
         step = self.steps[0]
-        if len(step.terms) > 1 or step.without:
+        if len(step.terms) != 1 or step.without:
             return None
         words = step.terms[0].words
         if words is None or step.terms[0].phrases or words.weighted:
