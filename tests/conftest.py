@@ -16,6 +16,7 @@ settings.load_profile("finecut")
 # Before torch is imported: its threads wait for each other by spinning, and with as many test
 # processes as cores a product of two small matrices then takes minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["FINECUT_LANGUAGE"] = "en"  # whatever the locale here; tests compare what is printed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

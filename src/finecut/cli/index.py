@@ -11,6 +11,7 @@ import typer
 
 from finecut.cli import options
 from finecut.cli.interrupt import Interrupt
+from finecut.cli.said import t
 from finecut.cli.show import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -129,7 +130,7 @@ def index(
     else:
         _show_report(report, directory, chosen, profile=profile)
     if report.stopped:
-        say(f"Stopped: {report.n_left} files are left; the same command goes on from here.")
+        say(t("Stopped: {n} files are left; the same command goes on from here.", n=report.n_left))
         raise typer.Exit(EXIT_INTERRUPTED)
     if report.failures:
         raise typer.Exit(EXIT_FAILED)
@@ -154,38 +155,54 @@ def _channels(text: str) -> list[str]:
 
 def _show_report(report: IndexReport, directory: Path, bundle: Bundle, *, profile: bool) -> None:
     for path, reason, message in report.failures:
-        say(f"failed: {path_text(path)}: {reason}: {message}")
+        say(
+            t(
+                "failed: {path}: {reason}: {message}",
+                path=path_text(path),
+                reason=reason,
+                message=message,
+            )
+        )
     if report.failures:
-        say(f"{len(report.failures)} of {report.n_files} failed")
+        say(t("{n} of {files} failed", n=len(report.failures), files=report.n_files))
     for path, _, message in report.text_notes[:MOST_NOTES]:
         say(f"words: {path_text(path)}: {message}")
     if len(report.text_notes) > MOST_NOTES:
         say(f"words: {len(report.text_notes) - MOST_NOTES} more notes (all of them: --json)")
     if report.nothing_to_do:
-        out(f"Nothing to do: {report.n_unchanged} files are indexed and unchanged.")
+        out(t("Nothing to do: {n} files are indexed and unchanged.", n=report.n_unchanged))
         return
     counts = {
-        "new": report.n_new,
-        "changed": report.n_changed,
-        "moved": report.n_moved,
-        "duplicates": report.n_duplicates,
-        "removed": report.n_removed,
-        "unchanged": report.n_unchanged,
-        "with new words": report.n_texts,
-        "failed": report.n_failed,
+        "{n} new": report.n_new,
+        "{n} changed": report.n_changed,
+        "{n} moved": report.n_moved,
+        "{n} duplicates": report.n_duplicates,
+        "{n} removed": report.n_removed,
+        "{n} unchanged": report.n_unchanged,
+        "{n} with new words": report.n_texts,
+        "{n} failed": report.n_failed,
     }
-    told = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
-    out(f"{report.n_files} files: {told}")
+    told = ", ".join(t(words, n=n) for words, n in counts.items() if n)
+    out(t("{n} files: {told}", n=report.n_files, told=told))
     if report.video_s:
         out(
-            f"{time_text(report.video_s)} of video in {report.elapsed_s:.1f} s "
-            f"({report.x_realtime:.0f}x real time), "
-            f"{bytes_text(report.bytes_per_video_hour)} per hour of video"
+            t(
+                "{video} of video in {seconds} s ({rate}x real time), {size} per hour of video",
+                video=time_text(report.video_s),
+                seconds=f"{report.elapsed_s:.1f}",
+                rate=f"{report.x_realtime:.0f}",
+                size=bytes_text(report.bytes_per_video_hour),
+            )
         )
     if report.screen_frames:
-        frames = f"{report.screen_read} of {report.screen_frames} frames"
-        out(f"screen: {frames} had new text and were read")
-    out(f"index: {path_text(str(directory))} (bundle {bundle.name})")
+        out(
+            t(
+                "screen: {read} of {frames} frames had new text and were read",
+                read=report.screen_read,
+                frames=report.screen_frames,
+            )
+        )
+    out(t("index: {path} (bundle {bundle})", path=path_text(str(directory)), bundle=bundle.name))
     if profile:
         for stage, seconds in report.stages_s.items():
             out(f"  {stage:12} {seconds:8.2f} s")

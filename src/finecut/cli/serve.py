@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from finecut.cli import options
+from finecut.cli.said import t
 from finecut.cli.show import command, out, print_json
 
 
@@ -54,7 +55,7 @@ def serve(
             print_json({"url": url, "api": f"{url}api/v1", "openapi": f"{url}openapi.json"})
             sys.stdout.flush()
         else:
-            out(f"finecut is at {url}  (Ctrl-C stops it)")
+            out(t("finecut is at {url}  (Ctrl-C stops it)", url=url))
             sys.stdout.flush()
 
     run(
