@@ -38,7 +38,7 @@ ContactSheet = Annotated[
 ]
 Topic = Annotated[
     str,
-    typer.Option(help="With trec or vbs: the query's number there, the task's name."),
+    typer.Option(help="With trec: the query's number there, else 1; with vbs: the task's name."),
 ]
 
 

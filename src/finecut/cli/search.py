@@ -131,7 +131,7 @@ def search(
     format: formats.FormatName = None,
     output: formats.Output = None,
     contact_sheet: formats.ContactSheet = None,
-    topic: formats.Topic = "1",
+    topic: formats.Topic = "",
     bundle: options.BundleRef = None,
     threads: options.Threads = None,
     as_json: options.Json = False,

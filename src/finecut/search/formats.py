@@ -114,7 +114,7 @@ def write(
     format: str,
     videos: Iterable[VideoRow] = (),
     *,
-    topic: str = "1",
+    topic: str = "",
 ) -> bytes:
     """The results as a file of a format.
 
@@ -122,7 +122,8 @@ def write(
         results: what a search answered.
         format: one of ``FORMATS``.
         videos: the videos of the index that was searched, for frame rates and sizes.
-        topic: what a TREC run calls the query; the task's name of a ``vbs`` submission.
+        topic: what a TREC run calls the query, 1 where it is empty; the task's name of a ``vbs``
+            submission.
 
     Returns: the whole file. Text is UTF-8; bytes of a path that are no text stay as they are where
         a format takes them, or are percent-encoded in an address.
@@ -160,8 +161,8 @@ def write(
     if format == "m3u":
         return format_lists.m3u(listed, title)
     if format == "trec":
-        return format_lists.trec(listed, topic)
-    return format_lists.vbs(listed, "" if topic == "1" else topic)
+        return format_lists.trec(listed, topic or "1")
+    return format_lists.vbs(listed, topic)
 
 
 def timeline_rate(listed: Sequence[Entry]) -> Fraction:
