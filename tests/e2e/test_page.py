@@ -164,6 +164,26 @@ def test_a_search_a_click_and_the_video_plays_at_the_moment(visit):
     assert page.inner_text("#player-title") == "lights.mp4"
 
 
+def test_a_query_in_order_shows_its_steps_and_an_error_its_place(visit):
+    site = visit(expect="400")
+    page = site.go()
+    page.wait_for_selector("#hint")
+    assert "a car THEN a fire" in page.inner_text("#hint")
+    site.search("red  THEN  green -white")
+    card = page.locator(".group", has_text="lights.mp4").first
+    steps = card.locator(".steps button")
+    assert [text.split(" ", 1)[1] for text in steps.all_inner_texts()] == ["red", "green -white"]
+    assert page.inner_text("#understood code") == "red THEN green -white"
+    steps.nth(1).click()
+    page.wait_for_selector("#player[open]")
+    page.keyboard.press("Escape")
+    page.fill("#query", "a dog AND (a cat")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".pointer")
+    assert page.inner_text(".pointer mark") == "("
+    assert "never closed" in page.inner_text("#results")
+
+
 def test_keys_alone(visit):
     site = visit()
     page = site.go()
