@@ -42,6 +42,12 @@ def export(
         str | None, typer.Option(help="int8: a quarter of the size, gated on likeness.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name; OUT's otherwise.")] = None,
+    languages: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODES", help='What queries may be in: "en,zh", "*" for any; default: a guess.'
+        ),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Put it in place of a bundle that is there.")
     ] = False,
@@ -58,7 +64,15 @@ def export(
 
     if quantize not in (None, "int8"):
         raise UsageError(f"--quantize must be int8, got {quantize!r}.")
-    report = run(source, output, quantize, name=name, replace=replace)  # type: ignore[arg-type]
+    codes = [code.strip() for code in (languages or "").split(",") if code.strip()]
+    report = run(
+        source,
+        output,
+        quantize,  # type: ignore[arg-type]
+        name=name,
+        languages=codes,
+        replace=replace,
+    )
     if as_json:
         print_json(
             {

@@ -26,6 +26,7 @@ from finecut.learn.onnx_graph import largest_difference, quantize_int8, session,
 EMBED_TOLERANCE = 1e-4  # absolute, of unit vectors in float32
 SCORE_TOLERANCE = 1e-3  # absolute, of re-rank scores, which carry CLIP's scale of up to 100
 INT8_COSINE = 0.98  # at least, of int8 embeddings to the exact ones
+MANY_LANGUAGES = 100_000  # pieces of a vocabulary
 FRAMES_PER_SECOND = 1.0  # of CLIP4Clip and EERCF
 SEED = 0  # of the random input of the gates
 
@@ -53,6 +54,7 @@ def export(
     tokenizer: bytes | None = None,
     calibration: Mapping[str, float] | None = None,
     query_bank: Sequence[str] = (),
+    languages: Sequence[str] = (),
     replace: bool = False,
 ) -> ExportReport:
     """Write the bundle of a model.
@@ -70,6 +72,8 @@ def export(
         calibration: the numbers ``finecut.search.calibrate`` fitted for this model; without
             them results carry scores and no confidence of their own.
         query_bank: the sentences they were fitted with.
+        languages: codes of what its queries may be in, "*" for any. Default: "*" for a vocabulary
+            of a size that only text of a hundred languages needs, else English.
         replace: swap an existing bundle at ``out``.
 
     Raises:
@@ -114,6 +118,7 @@ def export(
         files[graph.file] = data
     known = {**plan.provenance, **told, **(provenance or {})}
     fields = _fields(plan, name or out.name, known, quantize)
+    fields["text"]["languages"] = tuple(languages) or likely_languages(plan.vocab_size)
     if calibration is not None:
         fields["calibration"] = dict(calibration)
         files["query_bank.json"] = json.dumps(list(query_bank), ensure_ascii=False).encode()
@@ -127,6 +132,18 @@ def export(
         int8_cosine=cosines,
         size_bytes=sum(entry.size_bytes for entry in manifest.files),
     )
+
+
+def likely_languages(vocab_size: int) -> tuple[str, ...]:
+    """What a text tower was trained on, as its vocabulary tells.
+
+    English ones have 30,000 to 50,000 pieces (BERT, CLIP, SigLIP), those of many languages 250,000
+    (XLM-R, mT5, Gemma in SigLIP 2).
+
+    >>> likely_languages(49_408), likely_languages(256_000)
+    (('en',), ('*',))
+    """
+    return ("*",) if vocab_size >= MANY_LANGUAGES else ("en",)
 
 
 # ---------------------------------------------------------------------- graphs and their samples

@@ -58,6 +58,9 @@ def test_a_folder_is_loaded_and_exported(model: Siglip, tmp_path: Path) -> None:
     manifest = Bundle.load(tmp_path / "bundle").manifest
     assert manifest.frames.resize == "squash" and manifest.text.lowercase
     assert manifest.video.n_patches == 4
+    assert manifest.text.languages == ("en",)  # a small vocabulary
+    export(f"siglip:{tmp_path / 'hf'}", tmp_path / "many", languages=["en", "zh"])
+    assert Bundle.load(tmp_path / "many").manifest.text.languages == ("en", "zh")
 
 
 def test_folders_that_do_not_fit_are_refused(model: Siglip, tmp_path: Path) -> None:
