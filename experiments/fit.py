@@ -90,14 +90,11 @@ def fit(
     steps: int = STEPS,
     rate: float = RATE,
     batch_size: int = BATCH,
-    video_inputs: Callable[[Tensor], dict[str, Tensor]] | None = None,
 ) -> float:
     """Train in place with AdamW and a one-cycle rate; returns seconds of CPU time.
 
-    ``loss_of`` replaces the method's own loss; ``video_inputs`` makes the clips' arguments from
-    rows where they are not the frozen features.
+    ``loss_of`` replaces the method's own loss.
     """
-    video_inputs = video_inputs or train.inputs
     loss_of = loss_of or (lambda m, batch: m.loss(batch)["loss"])
     text, alike = text_inputs(train.captions), same_sentence(train.captions)
     members = [torch.nonzero(train.groups == g)[:, 0] for g in torch.unique(train.groups)]
@@ -110,7 +107,7 @@ def fit(
     started = time.process_time()
     for _ in range(steps):
         rows = _whole_groups(members, batch_size, generator)
-        batch = Batch(video_inputs(rows), {k: v[rows] for k, v in text.items()}, alike[rows])
+        batch = Batch(train.inputs(rows), {k: v[rows] for k, v in text.items()}, alike[rows])
         loss = loss_of(model, batch)
         optimiser.zero_grad()
         loss.backward()

@@ -53,8 +53,7 @@ def order() -> None:
     summary, chance = found["summary"], found["chance"]
     tasks = {
         "order": "order",
-        "direction": "direction\n(frozen tower)",
-        "direction, end-to-end": "direction\n(trained through)",
+        "direction": "direction",
         "appearance": "appearance",
         "several": "several\n(colours swapped)",
     }

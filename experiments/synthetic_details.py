@@ -29,19 +29,11 @@ from fit import (
     tokens,
 )
 from record import Record
-from synthetic_order import (
-    END_TO_END_BATCH,
-    END_TO_END_RATE,
-    END_TO_END_STEPS,
-    HEAD_LAYERS,
-    SEEDS,
-    frozen,
-)
-from tiny_clip import FRAMES, TINY, clips, features
+from synthetic_order import HEAD_LAYERS, SEEDS, frozen
+from tiny_clip import FRAMES, TINY
 
 from finecut.learn.methods.eercf import EERCF, EercfConfig, LevelWeights, Variant
 from finecut.learn.methods.protocol import Batch
-from finecut.learn.preprocess import normalise
 from finecut.learn.two_stage import merge_stages, recall_candidates, rerank_candidates
 
 TASKS = ("brief", "small")
@@ -107,38 +99,6 @@ def details(record: Record) -> None:
                     return dict(zip(n, by_level(trained(s, v, train), held).values(), strict=True))
 
                 record.run_all(task, names, seed, make)
-
-
-def tuned(record: Record) -> None:
-    """The picture tower trained as well: a frozen one's patches were never compared with words."""
-    for seed in SEEDS:
-        names = [f"EERCF article: {level}" for level in (*LEVELS, "all")]
-
-        def make(s=seed, n=names) -> dict[str, Any]:
-            made, test = (
-                clips("small", count, split, at)
-                for count, split, at in ((TRAIN_CLIPS, "train", s), (TEST_CLIPS, "test", 0))
-            )
-            pixels = torch.from_numpy(made.frames)
-            empty = torch.zeros(len(made), 0)
-            train = Clips(empty, None, made.captions, torch.from_numpy(made.groups))
-            model = eercf(s, "article")
-            model.clip.visual.requires_grad_(True)
-            fit(
-                model,
-                train,
-                seed=s,
-                steps=END_TO_END_STEPS,
-                rate=END_TO_END_RATE,
-                batch_size=END_TO_END_BATCH,
-                video_inputs=lambda rows: {"pixels": normalise(pixels[rows])},
-            )
-            frames, patches = features(model.clip, test)
-            groups = torch.from_numpy(test.groups)
-            found = by_level(model, Clips(frames, patches, test.captions, groups))
-            return dict(zip(n, found.values(), strict=True))
-
-        record.run_all("small, end-to-end", names, seed, make)
 
 
 def channels(record: Record) -> None:
@@ -228,7 +188,7 @@ def main(parts: Sequence[str]) -> None:
     record.save()
 
 
-PARTS = {"details": details, "stages": stages, "tuned": tuned, "channels": channels}
+PARTS = {"details": details, "stages": stages, "channels": channels}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -3,7 +3,7 @@
     python experiments/synthetic_order.py     # writes results/repro-synthetic-order.json
 
 One picture tower a seed, frozen; text tower and head are trained. The tested pairs of things are
-held out. "end-to-end" trains the picture tower too, from the same start.
+held out.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ from fit import (
     tokens,
 )
 from record import Record
-from tiny_clip import FRAMES, TINY, clips
+from tiny_clip import FRAMES, TINY
 
 from finecut.learn.methods.clip4clip import CLIP4Clip, Clip4ClipConfig, Head
-from finecut.learn.preprocess import normalise
 
 LOOSE: dict[str, tuple[Head, ...]] = {
     "order": ("meanP", "seqLSTM", "seqTransf"),
@@ -44,7 +43,6 @@ TIGHT = ("several",)
 SEEDS = (0, 1, 2)
 HEAD_LAYERS = 2
 TIGHT_BATCH, TIGHT_STEPS = 16, 300  # every pair of the batch goes through the cross-encoder
-END_TO_END_STEPS, END_TO_END_RATE, END_TO_END_BATCH = 200, 1e-3, 32
 
 
 def model_for(head: Head, seed: int) -> CLIP4Clip:
@@ -80,32 +78,6 @@ def frozen(
     return {**measured(model, test), "train_s": seconds}
 
 
-def end_to_end(task: str, head: Head, seed: int) -> dict[str, Any]:
-    """Train everything, picture tower included."""
-    made, test = (
-        clips(task, count, split, s)
-        for count, split, s in ((TRAIN_CLIPS, "train", seed), (TEST_CLIPS, "test", 0))
-    )
-    pixels = torch.from_numpy(made.frames)
-    nothing = torch.zeros(len(made), 0)
-    train = Clips(nothing, None, made.captions, torch.from_numpy(made.groups))
-    model = model_for(head, seed)
-    model.clip.visual.requires_grad_(True)
-    seconds = fit(
-        model,
-        train,
-        seed=seed,
-        steps=END_TO_END_STEPS,
-        rate=END_TO_END_RATE,
-        batch_size=END_TO_END_BATCH,
-        video_inputs=lambda rows: {"pixels": normalise(pixels[rows])},
-    )
-    with torch.no_grad():
-        frames, _ = model.clip.encode_frames(normalise(torch.from_numpy(test.frames)))
-    seen = Clips(frames, None, test.captions, torch.from_numpy(test.groups))
-    return {**measured(model, seen), "train_s": seconds}
-
-
 def loose(record: Record) -> None:
     """The three heads that give a clip a vector of its own."""
     for seed in SEEDS:
@@ -130,16 +102,6 @@ def tight(record: Record) -> None:
                 )
 
 
-def tuned(record: Record) -> None:
-    """Picture tower trained as well: the frozen one was never asked where things are."""
-    for seed in SEEDS:
-        for head in ("meanP", "seqLSTM"):
-            record.run(
-                f"direction, end-to-end/{head}/{seed}",
-                lambda h=head, s=seed: end_to_end("direction", h, s),
-            )
-
-
 def main(parts: Sequence[str]) -> None:
     """The parts asked for, seed by seed; what is measured already is left out."""
     torch.set_num_threads(1)
@@ -153,14 +115,13 @@ def main(parts: Sequence[str]) -> None:
         rate=RATE,
         head_layers=HEAD_LAYERS,
         tight={"steps": TIGHT_STEPS, "batch": TIGHT_BATCH},
-        end_to_end={"steps": END_TO_END_STEPS, "rate": END_TO_END_RATE, "batch": END_TO_END_BATCH},
     )
     for part in parts or PARTS:
         PARTS[part](record)
     record.save()
 
 
-PARTS = {"loose": loose, "tight": tight, "tuned": tuned}
+PARTS = {"loose": loose, "tight": tight}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -48,8 +48,7 @@ def order() -> str:
     summary = results("synthetic-order")["summary"]
     names = {
         "order": "order",
-        "direction, frozen tower": "direction",
-        "direction, trained through": "direction, end-to-end",
+        "direction": "direction",
         "appearance": "appearance",
         "several": "several",
     }
