@@ -90,7 +90,7 @@ def place(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir(parents=True)
     (root / "MSRVTT" / "x.jsonl").write_text('{"video": "a.mp4", "caption": "a"}\n')
     for folder in (root, root / "finecut-demo"):
-        (folder / "queries.jsonl").write_text('{"query": "red", "video": "red.mp4"}\n')
+        (folder / "queries.jsonl").write_text('{"query": "red", "video": "red.mp4"}\n' * 10)
     Image.new("RGB", (32, 32), (250, 0, 0)).save(root / "photo.jpg")
     make_color_bundle(root / "my-bundle")
     for name, array in (("sims", np.eye(3)), ("right", np.arange(3)), ("bank", np.eye(2, 3))):

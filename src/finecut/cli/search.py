@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
             "            R@1    R@5   R@10  MdR  MnR",
             "  recall  100.0  100.0  100.0  1.0  1.0",
             "  rerank  100.0  100.0  100.0  1.0  1.0",
+            "  fused   100.0  100.0  100.0  1.0  1.0",
             "  moments: R@1 at IoU 0.5 100.0, mIoU 100.0",
             "finecut quality queries.jsonl --index clips.index --json",
             "finecut quality queries.jsonl --tune",
