@@ -180,7 +180,7 @@ def log_sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """ln(1 / (1 + exp(-x))) for any x.
 
     >>> log_sigmoid(np.array([0.0, -1000.0, 1000.0])).round(4).tolist()
-    [-0.6931, -1000.0, 0.0]
+    [-0.6931, -1000.0, -0.0]
     """
     return -np.logaddexp(0.0, -np.asarray(x, np.float64))
 
