@@ -77,9 +77,8 @@ for part in (
 ):
     part.register(app)
 
-GOES_ON = frozenset(
-    ["index", "demo", "data", "train", "evaluate"]
-)  # from where they were interrupted
+# Verbs that go on from where they were interrupted.
+GOES_ON = frozenset(["index", "demo", "data", "train", "evaluate"])
 VERBS = frozenset(
     [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     + [group.name or "" for group in app.registered_groups]
