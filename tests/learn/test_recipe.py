@@ -74,6 +74,11 @@ def test_settings_go_over_the_file(small: Path) -> None:
     ("train.epochs=0", r"\[train\] epochs must be at least 1, got 0"),
     ("train.batch_size=1", "batch_size must be at least 2"),
     ("train.lr=0", "lr must be above 0"),
+    ("train.lr=inf", "lr must be finite"),
+    ("train.weight_decay=inf", "weight_decay must be finite"),
+    ("train.lr=1" + "0" * 400, "train.lr must be a number"),
+    ("train.epochs=" + "9" * 5000, "train.epochs must be a whole number"),
+    ("train.epochs=" + "[" * 5000, "train.epochs must be a whole number"),
     ("train.warmup=1", r"warmup must be in \[0, 1\)"),
     ("train.micro_batch=-1", "micro_batch must be at least 0"),
     ("train.schedule=one-cycle", "bertadam carries its own schedule"),
@@ -82,6 +87,7 @@ def test_settings_go_over_the_file(small: Path) -> None:
     ("start.weights='clip:'", "weights must be clip:PATH"),
     ("start.freeze_layer_num=-2", "freeze_layer_num must be -1 or more"),
     ("data.validation=test", "the best epoch must not be chosen on the test split"),
+    ("data.validation=train", "validation and train are both 'train'"),
     ("data.validation=hold-out:2", "expected a share between 0 and 1"),
     ("data.validation=hold-out:x", "expected a share between 0 and 1"),
     ("data.sampling.framerate=0", "framerate must be from 1"),
@@ -110,12 +116,21 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("name = ", encoding="utf-8")
     with pytest.raises(UsageError, match="is not TOML"):
         load_recipe(tmp_path / "a.toml")
+    for text in ("seed = " + "9" * 5000, "seed = " + "[" * 5000):
+        (tmp_path / "a.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(UsageError, match="is not TOML"):
+            load_recipe(tmp_path / "a.toml")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="cannot be read"):
         load_recipe(tmp_path / "b.toml")
     (tmp_path / "c.toml").write_text("# " + "x" * (1 << 20), encoding="utf-8")
     with pytest.raises(UsageError, match="no recipe"):
         load_recipe(tmp_path / "c.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(SMALL, encoding="utf-8-sig")
+    assert load_recipe(tmp_path / "a.toml").name == "small"
 
 
 def test_max_frames_reaches_a_nested_config() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -44,13 +45,15 @@ def _check(ok: bool, message: str) -> None:
 def _at_least(config: Any, least: int, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        _check(value >= least, f"{name} must be at least {least}, got {value}.")
+        _check(least <= value, f"{name} must be at least {least}, got {value}.")
+        _check(value < math.inf, f"{name} must be finite, got {value}.")
 
 
 def _above_zero(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         _check(value > 0, f"{name} must be above 0, got {value}.")
+        _check(value < math.inf, f"{name} must be finite, got {value}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,11 @@ class DataConfig:
             self.validation != self.test,
             f"validation and test are both {self.test!r}: the best epoch must not be chosen on "
             f"the test split; use another split or {HOLD_OUT}0.05.",
+        )
+        _check(
+            self.validation != self.train,
+            f"validation and train are both {self.train!r}: a model that only remembers would look "
+            f"best; use another split or {HOLD_OUT}0.05.",
         )
         if self.validation.startswith(HOLD_OUT):
             share = self.held_out
@@ -303,10 +311,12 @@ def load_recipe(path: Path | str, settings: Iterable[str] = ()) -> Recipe:
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise UsageError(f"'{path}' is larger than {MAX_RECIPE_BYTES} bytes: no recipe.")
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The recipe '{path}' cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise UsageError(f"'{path}' is not TOML: {error}") from error
     for setting in settings:
         override(table, setting)
@@ -329,7 +339,7 @@ def override(table: dict[str, Any], setting: str) -> None:
     refuse_unknown(keys[:1], [f.name for f in dataclasses.fields(Recipe)], "")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     for key in keys[:-1]:
         table = table.setdefault(key, {})

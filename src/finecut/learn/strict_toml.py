@@ -114,7 +114,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise _wrong(where, "a table", value)
         return {name: _value(inner[1], item, _below(where, name)) for name, item in value.items()}
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise _wrong(where, "a number", "a whole number beyond all floats") from None
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise _wrong(where, _name(hint), value)
     return value

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from finecut.errors import FinecutError, NotFound, ShapeError, UsageError
 from finecut.learn.data.bigfile import write_bigfile
@@ -261,6 +262,50 @@ def test_numbers_that_are_not_finite_are_refused(tables: Path) -> None:
     np.save(tables / "train_text_lm.npy", table)
     with pytest.raises(ShapeError, match="not finite"):
         open_split(recipe(tables), "train", training=True)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e300])
+def test_numbers_that_are_not_finite_are_refused_without_steps_too(
+    tables: Path, value: float
+) -> None:
+    """A bounded transform would turn infinity into an ordinary number, and that into a rank."""
+    table = np.load(tables / "train_image_net.npy").astype(np.float64)
+    table[:, 1] = value
+    np.save(tables / "train_image_net.npy", table)
+    plain = {"video": {"a": {"file": "image_net"}}, "text": {"b": {"file": "text_lm"}}}
+    data = open_split(recipe(tables, plain), "train", training=True)
+    with pytest.raises(ShapeError, match=r"train, image_net: .*not finite"):
+        data.video_inputs([0])
+
+
+def test_one_training_video_has_no_deviation(tables: Path) -> None:
+    write_tables(tables, "train", 2, captions=1)
+    data = open_split(recipe(tables, {
+        "video": {"a": {"file": "image_net", "steps": ["standardise"]}},
+        "text": {"b": {"file": "text_lm"}},
+    }), "train", training=True)  # fmt: skip
+    assert data.video_inputs([0])["features"]["a"].tolist() == [[0.0] * 5]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("feature_words.json", b'{"a": 3}', "holds no vocabularies"),
+    ("feature_words.json", b"[]", "holds no vocabularies"),
+    ("features.safetensors", {"video.turned.0.other": torch.ones(2)}, "nothing is stored"),
+    ("features.safetensors", {"video.turned.0.other": torch.ones(2),
+                              "video.turned.1.other": torch.ones(2),
+                              "text.sentence.0.mean": torch.ones(4)}, "lacks '(mean|turn)'"),
+])  # fmt: skip
+def test_a_state_of_something_else_is_refused(
+    tables: Path, tmp_path: Path, name: str, content: Any, message: str
+) -> None:
+    state = tmp_path / "state"
+    open_split(recipe(tables), "train", training=True).save_text_state(state)
+    if isinstance(content, bytes):
+        (state / name).write_bytes(content)
+    else:
+        save_file(content, state / name)
+    with pytest.raises(FinecutError, match=message):
+        open_split(recipe(tables), "dev", text_state=state)
 
 
 def test_a_run_without_its_state_says_so(tables: Path, tmp_path: Path) -> None:

@@ -104,3 +104,17 @@ def test_stored_results_are_compared_column_by_column() -> None:
         compare(stored[0], as_stored([evaluate_matrix(np.eye(5), range(5))]))
     with pytest.raises(UsageError, match="holds no ranks"):
         compare(stored[0], {"t2v": {}})
+
+
+@pytest.mark.parametrize(("ranks", "message"), [
+    ([{}], "no column in common"),
+    (["plain"], "t2v ranks of 'plain' cannot be read"),
+    ([{"plain": {}}], "t2v ranks of 'plain' cannot be read"),
+    ([{"plain": {"t2v": ["x"], "v2t": []}}], "t2v ranks of 'plain' cannot be read"),
+    ([{"plain": {"t2v": [None], "v2t": []}}], "not all numbers from 1"),
+    ([{"plain": {"t2v": [0.0], "v2t": []}}], "not all numbers from 1"),
+])  # fmt: skip
+def test_ranks_that_are_none_are_refused(ranks: list, message: str) -> None:
+    stored = as_stored([matrices()[0]])
+    with pytest.raises(UsageError, match=message):
+        compare(stored, {**stored, "ranks": ranks})

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
+from torch import ones
 
 from finecut.errors import FinecutError, UsageError
 from finecut.learn.evaluation.cache import PartCache
@@ -70,6 +72,13 @@ def test_a_damaged_part_is_made_again(run: Path, videos: Path) -> None:
     part.write_bytes(part.read_bytes()[:100])
     assert evaluate_run(run, "test", root=videos).ranks() == first.ranks()
     assert part.stat().st_size > 100
+    for foreign in (
+        {"other": ones(1, 3)},
+        {"recall": ones(2, 3)},
+        {"recall": ones(1), "x": ones(1)},
+    ):
+        save_file(foreign, part)
+        assert evaluate_run(run, "test", root=videos).ranks() == first.ranks()
 
 
 def test_other_videos_or_weights_are_other_parts(run: Path, tmp_path: Path, videos: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from finecut.errors import UsageError
@@ -158,6 +159,17 @@ def test_a_broken_state_is_refused(tmp_path: Path) -> None:
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(UsageError, match="remove the folder 'last'"):
         train(made, tmp_path / "run", data=opener())
+
+
+def test_a_state_of_something_else_is_refused(tmp_path: Path) -> None:
+    made = recipe()
+    train(made, tmp_path / "run", data=opener(), should_stop=lambda: True)
+    path = tmp_path / "run" / "last" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    for other in ({"version": 1}, {**state, "model": {}}, {**state, "report": {"x": 1}}):
+        torch.save(other, path)
+        with pytest.raises(UsageError, match=r"does not fit this run.*remove the folder 'last'"):
+            train(made, tmp_path / "run", data=opener())
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:

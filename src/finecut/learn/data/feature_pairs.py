@@ -177,7 +177,8 @@ class FeaturePairs:
         found: dict[str, list[Tensor]] = {}
         counts: NDArray | None = None
         for name, table in self._frames.items():
-            each = [as_tensor(table[int(self.part.videos[row])]) for row in rows]
+            where = f"{self.split}, {name}"
+            each = [as_tensor(table[int(self.part.videos[row])], where) for row in rows]
             each = [
                 frames[keep_frames(len(frames), self.max_frames, self.position)] for frames in each
             ]

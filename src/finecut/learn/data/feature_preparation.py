@@ -18,7 +18,7 @@ from finecut.errors import ShapeError, UsageError
 from finecut.learn.data.bigfile import BigFile
 from finecut.learn.data.feature_files import FeatureSplit, Table
 from finecut.learn.data.feature_regression import Regression, predictions_of_others
-from finecut.learn.data.feature_steps import Chain, Step, parse_steps
+from finecut.learn.data.feature_steps import Chain, Step, check_finite, parse_steps
 from finecut.learn.data.files import read_json
 from finecut.learn.encoders.text_features import (
     STOP_WORDS,
@@ -123,12 +123,12 @@ class Part:
     def rows(self, side: str, file: str, rows: NDArray[np.int64]) -> Tensor:
         """[len(rows), d] float32 of rows of the part."""
         kept = self.videos if side == "video" else self.texts
-        return as_tensor(self.table(side, file)[kept[rows]])
+        return as_tensor(self.table(side, file)[kept[rows]], f"{self.split}, {file}")
 
     def all_rows(self, side: str, file: str) -> Tensor:
         """[G, d] or [Q, d] float32, all of the part."""
         kept = self.videos if side == "video" else self.texts
-        return as_tensor(self.table(side, file)[kept])
+        return as_tensor(self.table(side, file)[kept], f"{self.split}, {file}")
 
 
 class Preparation:
@@ -237,7 +237,8 @@ class Preparation:
             if source.predicts:
                 regressions[where] = Regression.of(_below(arrays, f"{where}.{_PREDICTS}"))
         stored = read_json(folder / WORDS)
-        if not isinstance(stored, dict):
+        lists = isinstance(stored, dict) and all(isinstance(e, list) for e in stored.values())
+        if not lists:
             raise UsageError(f"{folder / WORDS} holds no vocabularies; train the run again.")
         words = {name: Vocabulary(tuple(map(str, each))) for name, each in stored.items()}
         needed = {n for n, s in sources.text.items() if s.words in ("bow", "gru")}
@@ -292,5 +293,16 @@ def _words(sentence: str, source: Source) -> list[str]:
     return words_of(sentence, stop_words=STOP_WORDS if leave_out else frozenset())
 
 
-def as_tensor(rows: NDArray) -> Tensor:
-    return torch.from_numpy(np.array(rows, np.float32))
+def as_tensor(rows: NDArray, where: str) -> Tensor:
+    """Rows as float32.
+
+    Raises:
+        ShapeError: numbers that are not finite: a bounded transform would make ranks of them.
+    """
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity
+        found = torch.from_numpy(np.array(rows, np.float32))
+    try:
+        check_finite(found)
+    except ShapeError as error:
+        raise ShapeError(f"{where}: {error}") from error
+    return found

@@ -98,7 +98,7 @@ class Chain:
         Raises:
             ShapeError: rows that are not finite.
         """
-        _check_finite(rows)
+        check_finite(rows)
         learnt = []
         for step in steps:
             learnt.append(step.learn(rows))
@@ -119,11 +119,15 @@ class Chain:
         for step, learnt in zip(self.steps, self.learnt, strict=True):
             try:
                 rows = step(rows, learnt)
+            except KeyError as error:
+                raise ShapeError(
+                    f"the run's state of the step {step.text!r} lacks {error}: train it again."
+                ) from error
             except RuntimeError as error:
                 raise ShapeError(
                     f"the step {step.text!r} cannot take rows of {rows.shape[-1]} numbers: {error}"
                 ) from error
-        _check_finite(rows)
+        check_finite(rows)
         return rows
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -153,7 +157,12 @@ class Chain:
         return cls(steps, learnt)
 
 
-def _check_finite(rows: Tensor) -> None:
+def check_finite(rows: Tensor) -> None:
+    """Refuse rows that are not finite.
+
+    Raises:
+        ShapeError: as said.
+    """
     if not torch.isfinite(rows).all():
         raise ShapeError("a feature has numbers that are not finite (NaN or infinity).")
 
@@ -162,7 +171,8 @@ def _check_finite(rows: Tensor) -> None:
 
 
 def _mean_and_deviation(rows: Tensor, _: float | None) -> Learnt:
-    return {"mean": rows.mean(0), "deviation": rows.std(0).clamp(min=_AT_LEAST)}
+    spread = rows.std(0) if len(rows) > 1 else torch.zeros(rows.shape[1])
+    return {"mean": rows.mean(0), "deviation": spread.clamp(min=_AT_LEAST)}
 
 
 def _standardise(rows: Tensor, learnt: Learnt, _: float | None) -> Tensor:

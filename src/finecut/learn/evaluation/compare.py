@@ -119,11 +119,13 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any
         )
     groups = np.asarray(ours["query_videos"], dtype=np.int64)
     shared = [name for name in _runs(ours)[0] if all(name in run for run in _runs(theirs))]
+    if not shared:
+        raise UsageError("The two results have no column in common.")
     answer: dict[str, Any] = {}
     for name in shared:
         for way in ("t2v", "v2t"):
-            mine = [np.asarray(run[name][way]) for run in _runs(ours)]
-            other = [np.asarray(run[name][way]) for run in _runs(theirs)]
+            mine = [_ranks(run, name, way) for run in _runs(ours)]
+            other = [_ranks(run, name, way) for run in _runs(theirs)]
             group = groups if way == "t2v" else np.arange(len(mine[0]))
             found = paired_bootstrap(mine, other, group)
             answer.setdefault(name, {})[way] = [d.to_json() for d in found]
@@ -133,6 +135,16 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any
 def _runs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = result.get("ranks")
     return found if isinstance(found, list) else []
+
+
+def _ranks(run: Mapping[str, Any], column: str, way: str) -> NDArray[np.float64]:
+    try:
+        found = np.asarray(run[column][way], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"A result's {way} ranks of {column!r} cannot be read: {error}") from error
+    if found.ndim != 1 or not (np.isfinite(found) & (found >= 1)).all():
+        raise UsageError(f"A result's {way} ranks of {column!r} are not all numbers from 1.")
+    return found
 
 
 def _what(result: Mapping[str, Any]) -> str:

@@ -156,6 +156,13 @@ def encode_split(
     return text.whole(), video.whole()
 
 
+def _is_part(kind: type, tensors: dict[str, Tensor], count: int) -> bool:
+    """Whether a stored part holds the tokens of so many items, and nothing else."""
+    known = {field.name for field in fields(kind)}
+    sizes = {tensor.shape[0] if tensor.ndim else 0 for tensor in tensors.values()}
+    return "recall" in tensors and tensors.keys() <= known and sizes == {count}
+
+
 def _encode(
     side: str,
     kind: type[T],
@@ -169,7 +176,7 @@ def _encode(
     for number, start in enumerate(range(0, count, batch_size)):
         rows = list(range(start, min(start + batch_size, count)))
         tensors = store.load(side, number) if store else None
-        if tensors is None or len(tensors["recall"]) != len(rows):
+        if tensors is None or not _is_part(kind, tensors, len(rows)):
             tensors = {n: t.cpu() for n, t in as_tensors(encode(rows)).items()}
             if store:
                 tensors = store.save(side, number, tensors)

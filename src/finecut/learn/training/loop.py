@@ -310,29 +310,40 @@ class Run:
         """Go on from the last saved state, where there is one.
 
         Raises:
-            UsageError: the data has changed since.
+            UsageError: the data has changed since, or the state is not one of this model.
         """
         state = self.folder.load_last()
         if state is not None:
-            if state["steps_per_epoch"] != self.order.steps:
+            try:
+                self.restore(state)
+            except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]  # torch lists all keys
                 raise UsageError(
-                    f"The data has changed: {self.order.steps} steps an epoch, "
-                    f"{state['steps_per_epoch']} when '{self.folder.folder}' was begun. Put it "
-                    "back, or choose another --output."
-                )
-            self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
-            self.epoch_loss = state["epoch_loss"]
-            self.best, self.waited = state["best"], state["waited"]
-            self.report = RunReport.from_json(
-                state["report"], output=self.report.output, notes=self.report.notes, stopped=""
-            )
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.schedule.restore(state["schedule"])
-            self.precision.restore(state["precision"])
-            self.resume_random(state["random"])
+                    f"The state in '{self.folder.folder}' does not fit this run ({reason}); "
+                    "remove the folder 'last' in it to begin again."
+                ) from error
         if self.ranks.first:
             self.folder.rewind_log(self.step)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what ``save_last`` wrote."""
+        if state["steps_per_epoch"] != self.order.steps:
+            raise UsageError(
+                f"The data has changed: {self.order.steps} steps an epoch, "
+                f"{state['steps_per_epoch']} when '{self.folder.folder}' was begun. Put it back, "
+                "or choose another --output."
+            )
+        self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
+        self.epoch_loss = state["epoch_loss"]
+        self.best, self.waited = state["best"], state["waited"]
+        self.report = RunReport.from_json(
+            state["report"], output=self.report.output, notes=self.report.notes, stopped=""
+        )
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.restore(state["schedule"])
+        self.precision.restore(state["precision"])
+        self.resume_random(state["random"])
 
     def resume_random(self, states: list[Any]) -> None:
         if len(states) == self.ranks.size:
