@@ -27,6 +27,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 NOT_RUN = (
     "finecut serve",
     "finecut watch",
+    "finecut mcp",  # tests/agents has a session
     "finecut bundle pull",
     "finecut demo",
     "FINECUT_TOKEN=",

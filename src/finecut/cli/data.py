@@ -35,7 +35,7 @@ MOST_NAMED = 20  # missing or failed videos named one by one
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     data = typer.Typer(
-        help="Data to train and evaluate on: what is in a folder, decoding it once.",
+        help="Data to train and evaluate on.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )

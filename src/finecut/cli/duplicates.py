@@ -41,9 +41,9 @@ def duplicates(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Group the copies in an index: re-encoded, resized or trimmed, with what agrees.
+    """Group the copies in an index, with what agrees.
 
-    Nothing is decoded: the thumbnails and vectors of the index are compared, and their times must
+    Copies are re-encoded, resized or trimmed. Nothing is decoded: the thumbnails and vectors of the index are compared, and their times must
     agree. A mirrored video counts as another one. Only what is new since the last time is compared.
     """
     from finecut.index.store import Index

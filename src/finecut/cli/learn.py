@@ -95,7 +95,7 @@ def export(
 
 @command
 def flops(as_json: options.Json = False) -> None:
-    """Multiply-adds of matching a query: published and honest counts.
+    """Multiply-adds of matching a query, counted twice.
 
     By method and data set. The published count is of inner products alone, as the EERCF article
     has it; the honest one adds the text-gated vectors and the cross-encoders' layers.

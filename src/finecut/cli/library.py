@@ -36,7 +36,7 @@ def _date(seconds: float) -> str:
 
 @command
 def info(index: options.Index = None, as_json: options.Json = False) -> None:
-    """What an index holds, its size, and the bundle it was built with."""
+    """What an index holds, its size and its bundle."""
     from dataclasses import asdict
 
     from finecut.index.store import Index

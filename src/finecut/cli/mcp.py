@@ -48,9 +48,9 @@ def mcp(
     bundle: options.BundleRef = None,
     threads: options.Threads = None,
 ) -> None:
-    """Offer search, moments and cuts to an agent (Model Context Protocol).
+    """Offer search, moments and cuts to an agent.
 
-    On standard input and output, as agents start it, or over HTTP. Without --output nothing can be
+    By the Model Context Protocol, on standard input and output, as agents start it, or over HTTP. Without --output nothing can be
     written.
     """
     from finecut.agents.mcp_server import serve_http, serve_stdio, tools_for

@@ -71,7 +71,7 @@ def watch(
         bool, typer.Option("--json", help="Print each event as one JSON object on one line.")
     ] = False,
 ) -> None:
-    """Keep folders indexed as files come, change, move and go, until stopped.
+    """Keep folders indexed as their files change, until stopped.
 
     Begins with what changed since the last run. Files that are still being copied are waited for;
     a folder that vanishes as a whole (a disk, a mount) loses nothing in the index. Searches and a
