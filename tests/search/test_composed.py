@@ -86,7 +86,7 @@ def test_a_chance_is_the_product_over_terms(colors: Searcher):
         sought.steps[0],
         Heard(colors.index, (), None),
     )
-    chances = search.chances(50, None)
+    chances = search.chances(search.rows(50, None))
     matrix = colors.index.recall_matrix()
     calibration = colors.bundle.manifest.calibration
     background = snapshot.confidence._background("text")

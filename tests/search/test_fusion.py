@@ -197,6 +197,9 @@ def test_quotes_and_channels(heard: Searcher):
     assert "third" not in names(heard.search("blue -said:goodbye", k=3))[:1]
     assert names(heard.search("tomato channel:named")) == ["tomato"]
     assert names(heard.search("tomato channel:said")) == ["first"]
+    # Where no picture was looked at, none is a reason.
+    for query in ("tomato channel:said", '"big tomato"', "tomato channel:named"):
+        assert all(r.channel != "picture" for m in heard.search(query) for r in m.reasons)
     pictures = heard.search("tomato channel:picture")
     assert all(r.channel == "picture" for m in pictures for r in m.reasons)
     with pytest.raises(QueryError, match=r"no texts of the channel shown \(there: .*said"):
@@ -207,8 +210,18 @@ def test_words_in_order(heard: Searcher):
     best = heard.search('"welcome back" THEN "big tomato"')[0]
     assert names([best]) == ["first"] and best.steps[0].best_s < 4 < best.steps[1].best_s
     assert not heard.search('"big tomato" THEN "welcome back"').good_match
+    assert {reason.channel for reason in best.reasons} == {"said"}
     mixed = heard.search("red THEN said:tomato")[0]
     assert names([mixed]) == ["first"] and mixed.steps[1].end_s > 6.0
+    assert [reason.channel for reason in mixed.reasons] == ["picture", "said"]
+
+
+def test_words_heard_are_not_told_as_a_picture(heard: Searcher):
+    """The clip of blue is where the tomato is spoken of; none is to be seen."""
+    best = heard.search("tomato AND blue in:v name:first")[0]
+    said, seen = best.reasons
+    assert said.channel == "said" and seen.channel == "picture"
+    assert best.confidence > 0.5 > seen.score
 
 
 def test_a_channel_without_weight_is_not_counted(told_library: Path, bundle: Bundle):

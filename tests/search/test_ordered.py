@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from finecut.bundle.load import Bundle
 from finecut.index.build import build_index
+from finecut.search import composed
 from finecut.search.engine import Searcher
 from finecut.search.ordered import clip_chains, frame_chain
 from index.clips import RGB, write_video
@@ -105,6 +106,20 @@ def test_the_right_order_comes_first_and_the_reverse_is_another_moment(scenes: S
         ]
         different += not same
     assert right >= 0.9 * len(pairs) and different == len(pairs)
+
+
+def test_in_a_huge_index_each_step_brings_clips_of_its_own(
+    bundle: Bundle, tmp_path: Path, monkeypatch
+):
+    videos = {f"red{n}.mp4": [["red"] * 3] * 4 for n in range(2)}
+    videos |= {f"blue{n}.mp4": [["blue"] * 3] * 4 for n in range(2)}
+    videos["both.mp4"] = [["red"] * 3, ["gray"] * 3, ["blue"] * 3]
+    searcher = Searcher.open(make_library(tmp_path, videos, bundle), bundle=bundle)
+    everywhere = searcher.search("red THEN blue", k=1)[0]
+    assert Path(everywhere.video).name == "both.mp4"
+    monkeypatch.setattr(composed, "EXACT_ROWS", 1)
+    found = searcher.search("red THEN blue", k=1, recall_k=3)[0]
+    assert (found.video, found.start_s, found.end_s) == (everywhere.video, 0.0, 9.0)
 
 
 def test_three_steps_and_a_time_limit(bundle: Bundle, tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def answer_fused(
     found, places = find_places(library, asked, texts, count, allowed, reranked=wanted.rerank)
     scores = fused_scores(places, library.weights)
     order = sorted(range(len(places)), key=lambda i: (-scores[i], i))
-    kept = [i for i in order if there.admits(places[i].video)][: wanted.k]
+    kept = list(islice((i for i in order if there.admits(places[i].video)), wanted.k))
     spans = [places[i].span for i in kept]
     seen = library.confidence.of(asked, found, spans, gallery, capped=False)
     sure = [
@@ -261,7 +262,7 @@ def answer_step(
             place.span,
             float(sure[i]),
             why[i],
-            reasons_of(place, None if heard_only and first is None else own[i], library.weights),
+            reasons_of(place, search.seen(place.span.hits[0].row, gallery), library.weights),
         )
         for i, place in enumerate(kept)
     ]
@@ -283,7 +284,7 @@ def answer_ordered(
     """Moments for steps in order: one per video, from the first step's begin to the last's end."""
     searches = step_searches(library, sought, heard, wanted)
     chains = find_chains(searches, sought.within, wanted.k, wanted.recall_k, allowed)
-    kept = [chain for chain in chains if there.admits(chain.video)][: wanted.k]
+    kept = list(islice((chain for chain in chains if there.admits(chain.video)), wanted.k))
     made = [_ordered_moment(library, searches, chain, gallery, there) for chain in kept]
     sure = np.minimum.accumulate([moment.confidence for moment in made]) if made else []
     return [replace(m, confidence=float(c)) for m, c in zip(made, sure, strict=True)]
@@ -298,14 +299,16 @@ def _ordered_moment(
     for search, found in zip(searches, chain.steps, strict=True):
         where = _one(chain.video, found.start_s, found.end_s)
         # A clip may show both steps in the other order: its frames have a word in it too.
-        own = min(search.sure(found.row, where, gallery), float(np.exp(found.chance)))
+        chance = float(np.exp(found.chance))
+        own = min(search.sure(found.row, where, gallery), chance)
+        seen = search.seen(found.row, gallery)
         texts = [item for item in search.heard.texts(search.step) if where.during(item)[0]]
         step = Stretch(search.step.label, found.start_s, found.end_s, found.best_s, own)
         if texts and any(term.phrases for term in search.step.terms):
             step = _narrowed(step, texts[0])
         steps.append(step)
         place = Place(Span((), step.start_s, step.end_s, step.best_s), texts)
-        reasons += reasons_of(place, own, library.weights)
+        reasons += reasons_of(place, None if seen is None else min(seen, chance), library.weights)
     first = searches[0].step.terms[0].asked
     row = chain.steps[0].row
     recall = 0.0

@@ -36,7 +36,6 @@ _WIDEN = 4  # candidates per term, in multiples of recall_k, where not every cli
 class Chances:
     """What stage 1 says of one step on some clips."""
 
-    rows: NDArray[np.int64]  # [N] clips, in gallery order
     recall: NDArray[np.float32]  # [N, T] recall scores of the terms' sentences
     total: NDArray[np.float64]  # [N] log chance of the step
 
@@ -61,17 +60,18 @@ class StepSearch:
         self.reranked = reranked
         self.spreads: dict[str, float] = {}  # sentence -> how much frames differ for it
 
-    def chances(self, recall_k: int, allowed: NDArray[np.bool_] | None) -> Chances:
-        """The step's chance on every allowed clip; in a very large index on the likeliest."""
-        rows = self._rows(recall_k, allowed)
+    def chances(self, rows: NDArray[np.int64]) -> Chances:
+        """The step's chance on some clips [N]."""
         recall = np.stack([self._recall(term.asked, rows) for term in self.step.terms], axis=1)
         where = Where.clips(self.index, rows)
         total = self.against(rows)
         for place, term in enumerate(self.step.terms):
             total += self.log_chance(term, self.logits(term, rows, recall[:, place]), where)
-        return Chances(rows, recall, total)
+        return Chances(recall, total)
 
-    def _rows(self, recall_k: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    def rows(self, recall_k: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        """Clips to look for the step in, in gallery order: every allowed one; in a very large index
+        those that are likeliest for any of its terms."""
         size = len(self.index.clips)
         count = size if allowed is None else int(allowed.sum())
         if count <= EXACT_ROWS:
@@ -129,10 +129,11 @@ class StepSearch:
         The re-ranker's scores of a term take part in the units of its recall scores, so that the
         same calibration holds: shifted and scaled to their mean and deviation on these clips.
         """
-        found = self.chances(recall_k, allowed)
+        everywhere = self.rows(recall_k, allowed)
+        found = self.chances(everywhere)
         best = np.argsort(-found.total, kind="stable")[:recall_k]
         best = best[found.total[best] > NEVER]
-        rows = found.rows[best]
+        rows = everywhere[best]
         where, total = Where.clips(self.index, rows), self.against(rows)
         looks: list[Looked] = []
         for place, term in enumerate(self.step.terms):
@@ -174,6 +175,19 @@ class StepSearch:
             plain = replace(term, weight=1.0)
             chances.append(float(self.log_chance(plain, logits, where)[0]))
         return float(np.exp(min([*chances, float(self.against(rows)[0])])))
+
+    def seen(self, row: int, gallery: int) -> float | None:
+        """Confidence that the pictures of one clip show every sentence of the step, and nothing
+        that should not be there; None where no picture is looked at."""
+        asked = [term.asked for term in self.step.terms if term.asked is not None]
+        if not (asked and self.pictures):
+            return None
+        rows = np.array([row])
+        chances = [
+            log_sigmoid(self.confidence.logits(one, rows, self._recall(one, rows), gallery))[0]
+            for one in asked
+        ]
+        return float(np.exp(min([*chances, self.against(rows)[0]])))
 
 
 def log_sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:

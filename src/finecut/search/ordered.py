@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finecut.search.composed import Chances, StepSearch
+from finecut.search.composed import StepSearch
 from finecut.search.heard import NEVER, Where
 from finecut.search.rerank import token_sims
 
@@ -71,13 +71,14 @@ def find_chains(
         allowed: [G] clips that may be answered.
     """
     index = searches[0].index
-    found = [search.chances(recall_k, allowed) for search in searches]
-    rows = found[0].rows
-    for other in found[1:]:
-        rows = np.intersect1d(rows, other.rows) if len(other.rows) != len(rows) else rows
+    rows = searches[0].rows(recall_k, allowed)
+    for search in searches[1:]:
+        # In a very large index each step has likely clips of its own.
+        own = search.rows(recall_k, allowed)
+        rows = own if np.array_equal(own, rows) else np.union1d(rows, own)
     if not len(rows):
         return []
-    chances = np.stack([_on(chance, rows) for chance in found])  # [S, N]
+    chances = np.stack([search.chances(rows).total for search in searches])  # [S, N]
     clips = index.clips
     order = np.lexsort((clips.start_s[rows], clips.video[rows]))
     rows, chances = rows[order], chances[:, order]
@@ -100,12 +101,6 @@ def find_chains(
         if chain is not None:
             chains.append(chain)
     return sorted(chains, key=lambda chain: (-chain.chance, chain.video))
-
-
-def _on(found: Chances, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    if len(found.rows) == len(rows):
-        return found.total
-    return found.total[np.searchsorted(found.rows, rows)]
 
 
 def clip_chains(
