@@ -197,6 +197,9 @@ def test_lines_that_invite_backtracking_take_no_time():
     for unit in ("<" * 30, "{\\" * 15, "<a " * 10, "00:00:00,0 -" * 3, "&amp" * 9, "1 : " * 9):
         text = "00:00:01,0 --> 00:00:02,0\n" + unit * 20_000 + "\n" + (unit * 9 + "\n") * 2_000
         parse_subtitles(text.encode())
+    for line in (" " * 3_900 + "->", "0:01 -->" + " " * 3_900 + "x"):
+        parse_subtitles(f"{line}\n".encode() * 2_000)
+    parse_subtitles(b"00:00:01,0 --> 00:00:02,0\n" + b"a\n" * 500_000)
 
 
 # -- transcripts -----------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Subtitles:
 
 
 _CLOCK = r"(-?)\s*(?:(\d{1,4})\s*:\s*)?(\d{1,3})\s*:\s*(\d{1,2})(?:\s*[.,]\s*(\d{1,9}))?"
+# For lines whose runs of white space are one space: many of them would be tried in every way.
 _TIMES = re.compile(rf"^\s*{_CLOCK}\s*-{{1,3}}\s*>\s*{_CLOCK}(?!\d)")
 _CLOCKISH = re.compile(r"\d\s*:\s*\d|nan", re.IGNORECASE)
 _ASS_CLOCK = re.compile(rf"^\s*{_CLOCK}\s*$")
@@ -121,11 +122,12 @@ def _cues(
     """SubRip and WebVTT: a line of times, then words up to a blank line or the next times."""
     times: tuple[float, float] | None = None
     words: list[str] = []
+    size = 0  # characters of them
     closed = True  # after a blank line
     apart = False  # the last of the words came after one
     for line in lines:
         if "->" in line or "- >" in line:
-            match = _TIMES.match(line)
+            match = _TIMES.match(_SPACE.sub(" ", line))
             if match or (line.count("-->") == 1 and _CLOCKISH.search(line)):
                 # A number above the times is theirs, not the cue's before: after a blank line, or
                 # below other words where the blank line is missing.
@@ -138,7 +140,7 @@ def _cues(
                 if times and (text := plain_words(" ".join(words))):
                     yield *times, text
                 start_s, end_s = (_seconds(match, 1), _seconds(match, 6)) if match else (-1.0, -1.0)
-                words, closed = [], False
+                words, size, closed = [], 0, False
                 times = (max(0.0, start_s), end_s)
                 if end_s <= 0 or start_s > MOST_HOURS * 3600:
                     times = None
@@ -146,8 +148,9 @@ def _cues(
                 continue
         if not line.strip():
             closed = True
-        elif times is not None and not (closed and vtt) and sum(map(len, words)) < LONGEST_CUE * 4:
+        elif times is not None and not (closed and vtt) and size < LONGEST_CUE * 4:
             words.append(line)  # SubRip writers leave blank lines inside cues
+            size += len(line)
             apart = closed
     if times and (text := plain_words(" ".join(words))):
         yield *times, text
