@@ -86,6 +86,8 @@ def test_an_agent_finds_looks_and_cuts(library: ColorLibrary, tmp_path: Path) ->
             assert "No video with the id" in await refused(
                 client, "describe_moment", video_id="0" * 32, start_s=0, end_s=1
             )
+            broken = await refused(client, "search", query="a dog AND (a cat")
+            assert "never closed" in broken and "Character 10 of the query" in broken
             backwards = {**place, "start_s": 5.0, "end_s": 4.0}
             assert "after start_s" in await refused(client, "describe_moment", **backwards)
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from finecut import __version__
 from finecut.agents.tools import MAX_FRAMES, Tools
-from finecut.errors import FinecutError, MissingDependency
+from finecut.errors import FinecutError, MissingDependency, QueryError
 from finecut.server.library import Library
 
 if TYPE_CHECKING:
@@ -29,7 +29,15 @@ good_match false means that nothing is likely to be what was asked for: say so. 
 VideoId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="video_id of a result")]
 Start = Annotated[float, Field(ge=0, le=10**7, description="seconds from the video's start")]
 End = Annotated[float, Field(gt=0, le=10**7, description="the first second left out")]
-Query = Annotated[str, Field(min_length=1, max_length=2000, description="a sentence")]
+Query = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2000,
+        description='a plain sentence; also: -word, NOT some words, "words said or shown", '
+        "A AND B in one moment, A THEN B WITHIN 30s, in:folder name:x longer:2m said:hello",
+    ),
+]
 Limit = Annotated[int, Field(ge=1, le=50, description="moments wanted")]
 Glob = Annotated[
     str | None,
@@ -73,6 +81,10 @@ def mcp_server(tools: Tools) -> MCPServer:
         # Our errors say what to do; any other stays between us and the log.
         try:
             return work()
+        except QueryError as error:
+            rest = error.query[error.at : error.at + 40]
+            where = f"before {rest!r}" if rest else "the end"
+            raise ToolError(f"{error} (Character {error.at} of the query: {where}.)") from error
         except FinecutError as error:
             raise ToolError(str(error)) from error
 
