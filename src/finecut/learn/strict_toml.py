@@ -40,7 +40,7 @@ def from_table(kind: type[T], table: Any, where: str) -> T:
         raise UsageError(f"{_shown(where)} lacks {', '.join(sorted(missing))}.")
     try:
         return kind(**values)
-    except FinecutError as error:
+    except (FinecutError, ArithmeticError, TypeError, ValueError) as error:
         raise UsageError(f"[{where}] {error}" if where else str(error)) from error
 
 

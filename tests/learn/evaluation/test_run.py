@@ -20,6 +20,7 @@ from finecut.errors import FinecutError, UsageError
 from finecut.learn.evaluation.cache import PartCache
 from finecut.learn.evaluation.run import Options, evaluate_run, logit_scale, read_bank
 from finecut.learn.evaluation.standing import standing
+from finecut.learn.methods.laff_starter import LaffStarter, LaffStarterConfig
 from index.clips import write_video
 from learn.evaluation.small_run import make_run, make_videos
 
@@ -207,6 +208,8 @@ def test_only_methods_that_scale_their_logits_have_a_scale() -> None:
     model = TINY_MODELS["laff-clip"].build(clip)
     assert logit_scale("clip4clip", model) == pytest.approx(float(clip.logit_scale.exp()))
     assert logit_scale("laff-clip", model) == 1.0
+    starter = LaffStarter(LaffStarterConfig(common_dim=32, scale=20.0))
+    assert logit_scale("laff-starter", starter) == pytest.approx(20.0)
 
 
 def test_parts_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

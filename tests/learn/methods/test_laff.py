@@ -200,6 +200,11 @@ def test_it_learns_to_match(fusion: str) -> None:
     ("changes", "words"),
     [
         ({"heads": 3}, "16 does not divide into 3 heads"),
+        ({"heads": 0}, "heads 0 must be at least 1"),
+        ({"common_dim": 0}, "common_dim 0 and heads"),
+        ({"dropout": float("nan")}, "dropout must be in"),
+        ({"video_input_dropout": 1.0}, "video_input_dropout must be in"),
+        ({"temperature": float("inf")}, "expected above 0"),
         ({"no_transform": ("x3d.l",)}, "'x3d.l' without transform has 7 channels, .* = 4"),
         ({"no_transform": ("dino",)}, "no_transform names \\['dino'\\]"),
         ({"video_features": {}}, "no video feature"),

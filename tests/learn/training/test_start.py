@@ -118,6 +118,12 @@ def test_a_method_without_the_tower(mean_run: Path, clip_file: Path) -> None:
             StartingPoint(Recipe("x", "laff", model=laff, start=Start(weights)))
 
 
+def test_sizes_that_there_cannot_be() -> None:
+    with pytest.raises(UsageError, match=r"\[model\] cannot be built \(\w+"):
+        started("tiny", {"head": "seqTransf", "head_layers": 1, "clip": {"vision_layers": -1,
+                "text_width": -8}})  # fmt: skip
+
+
 def test_freezing_by_name_and_by_layer() -> None:
     model, notes = started("tiny", {"head": "seqTransf"}, freeze=("clip.visual.", "clip.logit"))
     names = {name for name, p in model.named_parameters() if not p.requires_grad}

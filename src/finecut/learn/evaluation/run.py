@@ -221,7 +221,10 @@ def read_bank(run: Path) -> NDArray[np.float32]:
 
 
 def logit_scale(method: str, model: Any) -> float:
-    """What similarities are multiplied by in the loss: exp(logit_scale), or 1 without one."""
+    """What a loss multiplies similarities by, of methods whose recipes state temperatures of
+    logits; else 1: LAFF's recipes state them of its cosines."""
+    if method == "laff-starter":
+        return float(model.scale().detach())
     clip = getattr(model, "clip", None)
     if method not in ON_LOGITS or clip is None:
         return 1.0

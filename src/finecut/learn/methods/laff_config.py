@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,6 +48,13 @@ class LaffConfig:
     gru_embed_dim: int = 500  # of its word embedding; word2vec's in the authors' code
 
     def __post_init__(self) -> None:
+        if min(self.common_dim, self.heads) < 1:
+            raise UsageError(
+                f"LAFF: common_dim {self.common_dim} and heads {self.heads} must be at least 1."
+            )
+        for name in ("dropout", "video_input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"LAFF: {name} must be in [0, 1), got {getattr(self, name)}.")
         if self.common_dim % self.heads:
             raise UsageError(
                 f"LAFF: common_dim {self.common_dim} does not divide into {self.heads} heads."
@@ -56,7 +64,9 @@ class LaffConfig:
                 f"LAFF: {self.output_heads} heads do not divide into loss_spaces "
                 f"{self.loss_spaces}."
             )
-        if min(self.temperature, self.prior_temperature) <= 0 or self.centre_weight < 0:
+        above_zero = (self.temperature, self.prior_temperature)
+        positive = all(0 < value < math.inf for value in above_zero)
+        if not positive or not 0 <= self.centre_weight < math.inf:
             raise UsageError(
                 f"LAFF: temperature {self.temperature}, prior_temperature "
                 f"{self.prior_temperature} and centre_weight {self.centre_weight}; expected above "

@@ -137,9 +137,12 @@ class LaffStarter(TokenLoss):
         frames, mask = batch.video["frames_raw"], batch.video["frame_mask"]
         return self.encode_text(**batch.text), VideoTokens(self._clips(masked_mean(frames, mask)))
 
+    def scale(self) -> Tensor:
+        """What the loss multiplies scores by."""
+        return self.log_scale.clamp(max=MAX_LOG_SCALE).exp()
+
     def token_loss(
         self, text: TextTokens, video: VideoTokens, video_ids: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Symmetric InfoNCE of the summed score."""
-        scale = self.log_scale.clamp(max=MAX_LOG_SCALE).exp()
-        return {"loss": info_nce(scale * text.recall @ video.recall.T, video_ids)}
+        return {"loss": info_nce(self.scale() * text.recall @ video.recall.T, video_ids)}

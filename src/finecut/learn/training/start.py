@@ -98,12 +98,17 @@ class StartingPoint:
             facts: fields of the config that only the data knows (sizes of its features).
 
         Raises:
-            UsageError: [model] asks for other sizes than the weights have; a freeze that names
-                nothing, or everything.
+            UsageError: [model] asks for other sizes than the weights have, or for none there can
+                be; a freeze that names nothing, or everything.
         """
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
-        model: Any = self.spec.model(recipe.model_config({**facts, **self.found}))
+        config = recipe.model_config({**facts, **self.found})
+        try:
+            model: Any = self.spec.model(config)
+        except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UsageError(f"[model] cannot be built ({reason}).") from error
         note = f"weights are random (seed {recipe.seed})"
         if self.whole is not None and _fits(self.whole.state_dict(), model.state_dict()):
             model.load_state_dict(self.whole.state_dict())
