@@ -113,6 +113,13 @@ def test_cues_that_follow_at_once_are_read_as_one_and_few_words_are_no_answer():
     assert [t.share for t in told("garden show", cues)] == [1.0, 0.5, 0.5]
 
 
+def test_a_name_is_found_by_the_parts_it_is_written_of():
+    names = [text(0, "named", 0, 9, 0, "GoldenGate2019")]
+    assert [t.share for t in told("the Golden Gate", names)] == [1.0]
+    assert [t.share for t in told("goldengate2019", names)] == [1.0]
+    assert told("a golden retriever in snow", names) == []
+
+
 def test_weights_are_kept_beside_the_index(tmp_path: Path):
     assert read_weights(tmp_path) == Weights()
     save_weights(tmp_path, Weights({"picture": 1.0, "said": 2.5}))

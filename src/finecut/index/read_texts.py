@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,9 +15,9 @@ import numpy as np
 from finecut.errors import FinecutError
 from finecut.index.texts import LONGEST_TEXT, PARTS, TextRow
 from finecut.text.subtitles import Cue, plain_words, read_subtitles
+from finecut.text.terms import apart
 from finecut.text.transcripts import read_transcript
 
-_EDGES = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 SAID = ("sidecars", "streams")  # parts that make transcribing needless
 MOST_FOLDERS = 4  # names of so many folders above a file say what it is
 MOST_ROWS = 200_000  # of one video
@@ -233,8 +232,8 @@ def named_rows(paths: Sequence[str], roots: Sequence[str]) -> list[TextRow]:
     rows = []
     for (name, source), _ in named.items():
         # "GoldenGate2019" is found by its parts too.
-        apart = _EDGES.sub(" ", name)
-        rows.append(whole_video("names", name, source, apart if apart != name else ""))
+        parts = apart(name)
+        rows.append(whole_video("names", name, source, parts if parts != name else ""))
     return rows
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finecut.text.terms import query_terms, row_terms
+from finecut.text.terms import apart, query_terms, row_terms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -189,7 +189,9 @@ def told(sentence: str, texts: Sequence[Told]) -> list[Told]:
     wanted = set(telling(sentence))
     found = []
     for item in joined(texts):
-        held = wanted & set(row_terms(item.text).split())
+        # As it is indexed: of "GoldenGate2019.mp4" the parts too.
+        text = f"{item.text} {apart(item.text)}" if item.channel == "named" else item.text
+        held = wanted & set(row_terms(text).split())
         share = len(held) / max(1, len(wanted))
         if share >= MIN_SHARE:
             found.append(replace(item, share=share))

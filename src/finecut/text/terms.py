@@ -27,6 +27,7 @@ _UNSPACED = (
 _TERM = re.compile(
     rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[^\W_\u30fb]|(?![{_UNSPACED}])[\u0900-\u0dff\u200c\u200d])+"
 )
+_EDGES = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _FIRST_UNSPACED = re.compile(rf"[{_UNSPACED}]")
 _MARKS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670]")
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d"})
@@ -89,6 +90,15 @@ def row_terms(text: str) -> str:
         if len(run) > 1 and _FIRST_UNSPACED.match(run):
             pairs += _pairs(run)
     return " ".join([*terms, BREAK, *pairs] if pairs else terms)
+
+
+def apart(name: str) -> str:
+    """A name with its parts set apart, as they are looked for.
+
+    >>> apart("GoldenGate2019"), apart("IMG_0042b")
+    ('Golden Gate 2019', 'IMG_0042 b')
+    """
+    return _EDGES.sub(" ", name)
 
 
 def _pairs(run: str) -> list[str]:
