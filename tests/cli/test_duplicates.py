@@ -47,3 +47,15 @@ def test_settings(index: Path, call: Run, library: Library):
     assert call("duplicates", "--index", index, "--threshold", 1).out == "No copies found.\n"
     assert call("duplicates", "--index", library.index).out == "No copies found.\n"
     assert call("duplicates", "--index", index, "--share", 2).code == 2
+
+
+def test_indexing_notes_copies_and_search_answers_one(index: Path, call: Run, tmp_path: Path):
+    colors = str(index.parent / "colors")
+    built = call("index", index.parent / "videos", "--index", tmp_path / "i", "--bundle", colors)
+    assert built.code == 0
+    assert "2 videos are copies of one another: see finecut duplicates" in built.err
+    found = call("search", "red", "--index", tmp_path / "i", "--json").json["results"]
+    names = [Path(one["video"]).name for one in found]
+    assert names.count("other.mp4") and ("whole.mp4" in names) != ("part.mp4" in names)
+    every = call("search", "red", "--index", tmp_path / "i", "--show-duplicates", "--json").json
+    assert len({one["video"] for one in every["results"]}) == 3

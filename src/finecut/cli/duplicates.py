@@ -43,8 +43,9 @@ def duplicates(
 ) -> None:
     """Group the copies in an index, with what agrees.
 
-    Copies are re-encoded, resized or trimmed. Nothing is decoded: the thumbnails and vectors of the index are compared, and their times must
-    agree. A mirrored video counts as another one. Only what is new since the last time is compared.
+    Copies are re-encoded, resized or trimmed. Nothing is decoded: the thumbnails and vectors of the
+    index are compared, and their times must agree. A mirrored video counts as another one. Only
+    what is new since the last time is compared.
     """
     from finecut.index.store import Index
     from finecut.search.duplicates import SHARE, THRESHOLD, groups

@@ -129,6 +129,12 @@ def index(
         print_json({"index": str(directory), **report.to_json()})
     else:
         _show_report(report, directory, chosen, profile=profile)
+    if report.n_new or report.n_changed:
+        from finecut.search.duplicates import note_copies
+
+        copies = note_copies(directory)
+        if copies and not as_json:
+            say(t("{n} videos are copies of one another: see finecut duplicates", n=copies))
     if report.stopped:
         say(t("Stopped: {n} files are left; the same command goes on from here.", n=report.n_left))
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -50,8 +50,8 @@ def mcp(
 ) -> None:
     """Offer search, moments and cuts to an agent.
 
-    By the Model Context Protocol, on standard input and output, as agents start it, or over HTTP. Without --output nothing can be
-    written.
+    By the Model Context Protocol, on standard input and output, as agents start it, or over HTTP.
+    Without --output nothing can be written.
     """
     from finecut.agents.mcp_server import serve_http, serve_stdio, tools_for
 

@@ -38,6 +38,9 @@ ZH = {
         "画面文字：{frames} 帧中有 {read} 帧出现新文字并已读取"
     ),
     "index: {path} (bundle {bundle})": "索引：{path}（bundle {bundle}）",
+    "{n} videos are copies of one another: see finecut duplicates": (
+        "{n} 个视频互为副本：见 finecut duplicates"
+    ),
     "Stopped: {n} files are left; the same command goes on from here.": (
         "已停止：还剩 {n} 个文件；同一命令会从这里继续。"
     ),

@@ -80,6 +80,7 @@ def watch(
     from finecut.bundle.load import Bundle
     from finecut.index.build import build_index
     from finecut.index.watch import Pace, Watch
+    from finecut.search.duplicates import note_copies
 
     directory = options.index_dir(index)
     chosen = Bundle.load(bundle or bundle_of(directory), threads=threads)
@@ -87,7 +88,7 @@ def watch(
     def build(
         found: Scan, on_event: Callable[[IndexEvent], None], should_stop: Callable[[], bool]
     ) -> IndexReport:
-        return build_index(
+        report = build_index(
             found.roots,
             directory,
             chosen,
@@ -99,6 +100,9 @@ def watch(
             on_event=on_event,
             should_stop=should_stop,
         )
+        if report.n_new or report.n_changed:
+            note_copies(directory)
+        return report
 
     with Interrupt() as interrupt:
         Watch(

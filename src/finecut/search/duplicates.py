@@ -120,6 +120,14 @@ def groups(
     return _grouped(pairs, videos)
 
 
+def note_copies(directory: Path) -> int:
+    """Compare what is new in an index, for searches to answer one copy of each; how many have one.
+
+    To be called after an index was built: searching never compares anything itself.
+    """
+    return sum(len(group.videos) for group in groups(Index.open(directory), share_of_longer=0.5))
+
+
 def _of_longer(pair: Pair, videos: Mapping[str, VideoRow]) -> float:
     longer = max(videos[name].duration_s for name in (pair.first, pair.second))
     return (pair.end_s - pair.start_s) / max(longer, 1e-3)

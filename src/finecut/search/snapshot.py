@@ -47,7 +47,7 @@ class Snapshot:
     def same(self) -> dict[int, int]:
         """For each video with known near-duplicates, the first video of its group.
 
-        They are looked for by `finecut duplicates`, never while somebody waits for an answer.
+        They are looked for after indexing (`note_copies`), never while somebody waits.
         """
         if not (self.index.directory / "cache" / "duplicates.json").is_file():
             return {}

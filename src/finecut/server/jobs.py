@@ -171,6 +171,7 @@ class Jobs:
     def _build(self, job: _Running, on_event: Callable[[Any], None]) -> dict[str, Any]:
         from finecut.bundle.load import Bundle
         from finecut.index.build import build_index
+        from finecut.search.duplicates import note_copies
 
         library = self._library
         options: dict[str, Any] = {}
@@ -189,6 +190,8 @@ class Jobs:
             should_stop=job.stop.is_set,
             **options,
         )
+        if report.n_new or report.n_changed:
+            note_copies(library.index_dir)
         return report.to_json()
 
 
