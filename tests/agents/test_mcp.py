@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,13 +17,17 @@ from typing import Any
 import pytest
 
 from finecut.agents.tools import safe_name
+from finecut.bundle.load import Bundle
 from finecut.errors import UsageError
+from finecut.index.build import build_index
 from server.serving import ColorLibrary, make_color_library
 
 pytest.importorskip("mcp.server.mcpserver", reason="the extra `mcp` is not installed")
 
 from mcp import StdioServerParameters
 from mcp.client.client import Client
+
+from finecut.agents.mcp_server import tools_for
 
 TOKEN = "a-secret-of-twenty-five-chars"
 
@@ -160,6 +165,26 @@ def test_over_http_with_the_token(library: ColorLibrary) -> None:
         assert httpx.post(url, json=call, headers=page).status_code == 403
         form = {"Content-Type": "text/plain"}
         assert httpx.post(url, content=b"{}", headers=form).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "stem",
+    ["größe 日本 & <b>", "what? a: b", "一只狗在草地上" * 9, "new\nline", "a\u200db."],
+)
+def test_a_cut_without_a_name_is_named_after_its_video(
+    library: ColorLibrary, tmp_path: Path, stem: str
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    shutil.copy(library.videos / "night.mp4", videos / f"{stem}.mp4")
+    bundle = Bundle.load(library.bundle, threads=1)
+    build_index([videos], tmp_path / "index", bundle, workers=1, channels=())
+    tools = tools_for(
+        tmp_path / "index", bundle=str(library.bundle), output=tmp_path / "cuts", threads=1
+    )
+    saved = Path(tools.cut(library.id_of("night.mp4"), 0.0, 1.0, None)["file"])
+    assert saved.is_file() and saved.parent == tmp_path / "cuts"
+    assert saved.name == safe_name(saved.name) and saved.name.endswith(" 0.0-1.0s.mp4")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ MAX_FRAMES = 8  # pictures of one moment: each costs an agent about a thousand t
 FRAME_SIDE = 512  # pixels of a picture's longer side
 MAX_TEXTS = 60  # words of one moment, by cue or line
 MAX_CUT_S = 600.0
-MAX_NAME = 120  # characters of a file's name
+MAX_NAME = 120  # bytes of a file's name
+MAX_STEM = 80  # bytes of a video's name in that of a cut
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Tools:
             NotFound: no such video, or its file is gone.
         """
         from finecut.video.cut import cut
+        from finecut.video.cut_many import safe_stem
 
         if self.output is None:
             raise UsageError("Nothing may be written: start finecut mcp with --output DIR.")
@@ -115,8 +117,8 @@ class Tools:
         file, path = self._files.open(video_id, row.paths)
         with file:
             if name is None:
-                stem = Path(shown_path(path)).stem
-                name = f"{stem[:80]} {start_s:.1f}-{end_s:.1f}s.mp4"
+                stem = _seen(safe_stem(Path(path).stem, MAX_STEM))
+                name = f"{stem} {start_s:.1f}-{end_s:.1f}s.mp4"
             target = self.output / safe_name(name)
             self.output.mkdir(parents=True, exist_ok=True)
             report = cut(path, start_s, end_s, target)
@@ -157,13 +159,18 @@ def safe_name(name: str) -> str:
     'goal.mp4'
     """
     plain = unicodedata.normalize("NFC", name).strip()
-    bad = any(c in '/\\:*?"<>|\0' or unicodedata.category(c)[0] == "C" for c in plain)
+    bad = any(c in '/\\:*?"<>|\0' for c in plain) or plain != _seen(plain)
     if not plain or bad or plain.startswith(".") or len(os.fsencode(plain)) > MAX_NAME:
         raise UsageError(
             f"A name is a plain file name like goal.mp4, at most {MAX_NAME} bytes, "
             f"got {name[:MAX_NAME]!r}."
         )
     return plain
+
+
+def _seen(name: str) -> str:
+    """Without control characters, joiners and the like, which nobody sees."""
+    return "".join(c for c in name if unicodedata.category(c)[0] != "C")
 
 
 def _check_stretch(start_s: float, end_s: float, duration_s: float) -> None:

@@ -103,8 +103,18 @@ def piece_name(number: int, stretch: Stretch) -> str:
     """
     stem, suffix = os.path.splitext(os.path.basename(stretch.video))
     suffix = suffix.lower() if suffix.lower() in SUFFIXES else ".mp4"
-    safe = _UNSAFE.sub("_", stem).encode()[:_STEM_BYTES].decode("utf-8", "ignore").strip(" .")
-    return f"{number:03d}_{safe or 'video'}_{stretch.start_s:.1f}-{stretch.end_s:.1f}{suffix}"
+    times = f"{stretch.start_s:.1f}-{stretch.end_s:.1f}"
+    return f"{number:03d}_{safe_stem(stem, _STEM_BYTES)}_{times}{suffix}"
+
+
+def safe_stem(stem: str, most_bytes: int) -> str:
+    """The part of a file's name before its ending, as every file system takes it.
+
+    >>> safe_stem("what? a: b", 120), safe_stem("猫" * 99, 7), safe_stem("..", 9)
+    ('what_ a_ b', '猫猫', 'video')
+    """
+    safe = _UNSAFE.sub("_", stem).encode()[:most_bytes].decode("utf-8", "ignore").strip(" .")
+    return safe or "video"
 
 
 def _write_manifest(folder: Path, title: str, pieces: Sequence[Piece]) -> None:
