@@ -151,6 +151,14 @@ def test_data_that_has_changed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="The data has changed: 1 steps an epoch, 3 when"):
         train(made, tmp_path / "run", data=opener(videos=6))
 
+    def reworded(role: str, config: Any, text_state: Any) -> Any:
+        data = opener()(role, config, text_state)
+        data.sentences = [f"{sentence}!" for sentence in data.sentences]
+        return data
+
+    with pytest.raises(UsageError, match="other videos or sentences"):
+        train(made, tmp_path / "run", data=reworded)
+
 
 def test_a_broken_state_is_refused(tmp_path: Path) -> None:
     made = recipe()

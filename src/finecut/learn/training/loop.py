@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from finecut.errors import UsageError
 from finecut.learn.data.pairs import ChecksModel, KnowsSizes, LearnsText, PairData
+from finecut.learn.evaluation.report import hash_queries
 from finecut.learn.methods.protocol import Batch
 from finecut.learn.optim import clip_grad_norm
 from finecut.learn.recipe import Recipe
@@ -127,6 +128,10 @@ class Run:
                 )
 
         self.order = Order(self.training, config, recipe.seed)
+        # What a resumed run must find again: the same videos, sentences and owners, in this order.
+        self.pairs = hash_queries(
+            self.training.video_ids, self.training.sentences, self.training.video_of_text
+        )
         self.reader = Reader(self.training, self.order, ranks.rank, ranks.size)
         self.total_steps = config.epochs * self.order.steps
         if self.order.batch_size < config.batch_size:
@@ -294,6 +299,7 @@ class Run:
                     "epoch": self.epoch,
                     "step_in_epoch": self.step_in_epoch,
                     "steps_per_epoch": self.order.steps,
+                    "pairs": self.pairs,
                     "epoch_loss": self.epoch_loss,
                     "best": self.best,
                     "waited": self.waited,
@@ -327,11 +333,11 @@ class Run:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what ``save_last`` wrote."""
-        if state["steps_per_epoch"] != self.order.steps:
+        if (state["steps_per_epoch"], state["pairs"]) != (self.order.steps, self.pairs):
             raise UsageError(
                 f"The data has changed: {self.order.steps} steps an epoch, "
-                f"{state['steps_per_epoch']} when '{self.folder.folder}' was begun. Put it back, "
-                "or choose another --output."
+                f"{state['steps_per_epoch']} when '{self.folder.folder}' was begun, or other "
+                "videos or sentences. Put them back, or choose another --output."
             )
         self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
         self.epoch_loss = state["epoch_loss"]
