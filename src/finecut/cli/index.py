@@ -129,7 +129,7 @@ def index(
         print_json({"index": str(directory), **report.to_json()})
     else:
         _show_report(report, directory, chosen, profile=profile)
-    if report.n_new or report.n_changed:
+    if (report.n_new or report.n_changed) and not report.stopped:
         from finecut.search.duplicates import note_copies
 
         copies = note_copies(directory)

@@ -100,7 +100,7 @@ def watch(
             on_event=on_event,
             should_stop=should_stop,
         )
-        if report.n_new or report.n_changed:
+        if (report.n_new or report.n_changed) and not report.stopped:
             note_copies(directory)
         return report
 

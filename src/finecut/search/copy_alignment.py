@@ -69,7 +69,9 @@ class Frames:
         gap = self.times[after] - self.times[shown]
         part = (moments - self.times[shown]) / np.maximum(gap, 1e-9)
         part = np.where(gap > SAMPLED_S, near != shown, np.clip(part, 0, 1)).astype(np.float32)
-        return self.pictures[shown] * (1 - part)[:, None] + self.pictures[after] * part[:, None]
+        blend: NDArray[np.float32] = self.pictures[shown] * (1 - part)[:, None]
+        blend += self.pictures[after] * part[:, None]
+        return blend
 
 
 def best_overlap(first: Frames, second: Frames, threshold: float) -> Overlap | None:

@@ -190,7 +190,7 @@ class Jobs:
             should_stop=job.stop.is_set,
             **options,
         )
-        if report.n_new or report.n_changed:
+        if (report.n_new or report.n_changed) and not report.stopped:
             note_copies(library.index_dir)
         return report.to_json()
 
