@@ -72,6 +72,8 @@ async function render(again = false) {
     await home();
   } else if (again || !shown || !route.sameAsk(shown, ask)) {
     await run(ask);
+  } else {
+    running?.abort(); // back to an answer that is still on the page: a later one must not replace it
   }
   follow(route.current());
 }
