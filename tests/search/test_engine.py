@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -22,7 +23,6 @@ from finecut.errors import (
 )
 from finecut.index.store import Index
 from finecut.search.candidates import find_candidates
-from finecut.search.duplicates import Group
 from finecut.search.engine import Searcher
 from finecut.search.filters import Filters
 from search.library import frame, make_library
@@ -384,20 +384,16 @@ def test_searching_imports_no_decoder_and_no_store():
     assert run.stdout.strip() == "[]"
 
 
-def test_known_copies_are_answered_once(bundle: Bundle, tmp_path: Path, monkeypatch):
+def test_known_copies_are_answered_once(bundle: Bundle, tmp_path: Path):
     videos = {"copy.mp4": [["red"] * 2], "one.mp4": [["red"] * 2], "other.mp4": [["red"] * 2]}
     index = make_library(tmp_path, videos, bundle)
     everything = Searcher.open(index, bundle=bundle)
     assert names(everything.search("red")) == ["copy.mp4", "one.mp4", "other.mp4"]
-    first = everything.index.videos[1].video_id
-
-    def known(opened: Index, **options) -> list[Group]:
-        assert options["most_clips"] == 0  # nothing is compared while somebody waits
-        return [Group((first, opened.videos[0].video_id), ())]
-
-    monkeypatch.setattr("finecut.search.duplicates.groups", known)
+    ids = [video.video_id for video in everything.index.videos]
     (index / "cache").mkdir(exist_ok=True)
-    (index / "cache" / "duplicates.json").write_text("{}")
+    known = {ids[0]: ids[1], ids[1]: ids[1], "gone": ids[1]}
+    (index / "cache" / "copies.json").write_text(json.dumps(known))
+    assert len(names(everything.search("red"))) == 2  # seen by a searcher that is open
     searcher = Searcher.open(index, bundle=bundle)
     for query in ("red", "red -blue", "red THEN red"):
         assert len(set(names(searcher.search(query))) & {"copy.mp4", "one.mp4"}) == 1
@@ -405,3 +401,6 @@ def test_known_copies_are_answered_once(bundle: Bundle, tmp_path: Path, monkeypa
         assert len(names(searcher.search(query, duplicates=True))) == 3
     like = searcher.more_like(searcher.index.videos[2].video_id)
     assert len(like) == 1
+    for broken in ("{", "[1]", "3"):
+        (index / "cache" / "copies.json").write_text(broken)
+        assert len(names(searcher.search("red"))) == 3

@@ -48,7 +48,7 @@ def duplicates(
     what is new since the last time is compared.
     """
     from finecut.index.store import Index
-    from finecut.search.duplicates import SHARE, THRESHOLD, groups
+    from finecut.search.duplicates import SHARE, THRESHOLD, groups, note_copies
 
     opened = Index.open(options.index_dir(index))
     found = groups(
@@ -56,6 +56,7 @@ def duplicates(
         threshold=THRESHOLD if threshold is None else threshold,
         share=SHARE if share is None else share,
     )
+    note_copies(opened.directory)  # for searches: everything is compared now
     videos = {row.video_id: row for row in opened.videos}
     if as_json:
         print_json({"groups": [_plain(group, videos) for group in found]})

@@ -52,7 +52,7 @@ class Library:
     confidence: Confidence
     weights: Weights
     channels: tuple[str, ...]  # of text that the index holds
-    same: dict[int, int]  # video -> first video of its group of near-duplicates
+    same: dict[str, str]  # id of a video that has copies -> what its group goes by
 
 
 class Present:
@@ -62,7 +62,7 @@ class Present:
         self._videos = library.index.videos
         self._same = {} if duplicates else library.same
         self._known: dict[int, str | None] = {}
-        self._shown: dict[int, int] = {}  # group -> the video of it that is answered
+        self._shown: dict[str, int] = {}  # group -> the video of it that is answered
         self.hidden: set[int] = set()
 
     def path(self, video: int) -> str | None:
@@ -74,7 +74,7 @@ class Present:
         """Whether moments of the video may be answered."""
         if not self.path(video):
             return False
-        group = self._same.get(video)
+        group = self._same.get(self._videos[video].video_id) if self._same else None
         if group is None or self._shown.setdefault(group, video) == video:
             return True
         self.hidden.add(video)

@@ -23,6 +23,7 @@ from finecut.errors import UsageError
 from finecut.index.cache import FOLDER
 from finecut.index.meta import write_json
 from finecut.index.store import EXACT_ROWS, Index
+from finecut.search import known_copies
 from finecut.search.copy_alignment import Frames, best_overlap
 from finecut.search.small_pictures import video_pictures
 
@@ -45,6 +46,7 @@ BRIEF_S = 4.0
 EQUAL = 0.99  # so alike is a copy even if nothing moves
 KEPT_SHARE = 0.1  # pairs are kept from here, for other settings later
 KEPT_PICTURES = 256  # videos whose pictures are held in memory
+NOTED_CLIPS = 20_000  # new clips compared after indexing: about 12 s of processor time
 BLOCK = 512  # clips compared with all others at once
 
 
@@ -123,9 +125,20 @@ def groups(
 def note_copies(directory: Path) -> int:
     """Compare what is new in an index, for searches to answer one copy of each; how many have one.
 
-    To be called after an index was built: searching never compares anything itself.
+    To be called after an index was built: searching never compares anything itself. Of more than
+    ``NOTED_CLIPS`` new clips nothing is compared; `finecut duplicates` does it, however long it
+    takes.
     """
-    return sum(len(group.videos) for group in groups(Index.open(directory), share_of_longer=0.5))
+    index = Index.open(directory)
+    # A short copy of one moment of a film must not hide the rest of the film.
+    found = groups(index, share_of_longer=0.5, most_clips=NOTED_CLIPS)
+    known = {one: group.videos[0] for group in found for one in group.videos}
+    place = index.directory / FOLDER / known_copies.FILE
+    if known or place.exists():
+        with suppress(OSError):  # an index on a read-only disk: every copy is answered
+            place.parent.mkdir(exist_ok=True)
+            write_json(place, known)
+    return len(known)
 
 
 def _of_longer(pair: Pair, videos: Mapping[str, VideoRow]) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from finecut.search.answering import Library
 from finecut.search.calibration import Confidence
 from finecut.search.fusion import read_weights
+from finecut.search.known_copies import KnownCopies
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ class Snapshot:
     def __init__(self, index: Index, bundle: Bundle) -> None:
         self.index = index
         self.confidence = Confidence(bundle, index)
+        self._copies = KnownCopies(index.directory)
         self._masks: dict[Filters, NDArray[np.bool_] | None] = {}
 
     def mask(self, filters: Filters) -> NDArray[np.bool_] | None:
@@ -43,22 +45,8 @@ class Snapshot:
         """Channels of text that the index holds."""
         return tuple(self.index.channels)
 
-    @cached_property
-    def same(self) -> dict[int, int]:
-        """For each video with known near-duplicates, the first video of its group.
-
-        They are looked for after indexing (`note_copies`), never while somebody waits.
-        """
-        if not (self.index.directory / "cache" / "duplicates.json").is_file():
-            return {}
-        from finecut.search.duplicates import groups
-
-        places = {video.video_id: place for place, video in enumerate(self.index.videos)}
-        # A short copy of one moment of a film must not hide the rest of the film.
-        found = groups(self.index, share_of_longer=0.5, most_clips=0)
-        return {places[one]: places[group.videos[0]] for group in found for one in group.videos}
-
     def library(self, bundle: Bundle) -> Library:
         """What answering takes of it."""
         weights = read_weights(self.index.directory)
-        return Library(bundle, self.index, self.confidence, weights, self.channels, self.same)
+        copies = self._copies.groups()
+        return Library(bundle, self.index, self.confidence, weights, self.channels, copies)
