@@ -36,7 +36,7 @@ def check_model(folder: str | Path) -> Path:
             "download Systran/faster-whisper-small --local-dir FOLDER"
         )
     try:
-        import faster_whisper  # noqa: F401
+        import faster_whisper  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingDependency(
             "Transcribing speech needs faster-whisper: pip install 'finecut[speech]'"
@@ -70,7 +70,7 @@ def _cues(segments: Any) -> Iterator[Cue]:
 
 @cache
 def _model(folder: str) -> Any:
-    from faster_whisper import WhisperModel
+    from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
 
     return WhisperModel(
         folder, device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True
