@@ -202,7 +202,5 @@ def test_real_clips_and_their_copies(shared: Path, tmp_path: Path):
     right = [
         {f"{clip.stem}.mp4", f"{clip.stem}-small.mp4", f"{clip.stem}-late.mp4"} for clip in clips
     ]
-    wrong = [group for group in found if not any(group <= one for one in right)]
-    # Two signs of one hand, two seconds long: the limit that docs/duplicates.md names.
-    assert all(group == {"asl_no.mkv", "asl_yes.mkv"} for group in wrong)
-    assert sum(len(group & one) for group in found for one in right) >= 15  # of 18
+    assert all(any(group <= one for one in right) for group in found)  # no two clips in one group
+    assert sum(len(group) for group in found) >= 15  # of 18

@@ -43,6 +43,9 @@ THRESHOLD = 0.8  # mean correlation from which a stretch may be a copy
 SHARE = 0.5  # of the shorter video that must agree
 MOTION, BRIEF_MOTION = 0.5, 0.7  # what changes must change alike; more so in a brief stretch
 BRIEF_S = 4.0
+# Two takes of one person before one wall differ in a hand: where so little changes in a brief
+# stretch, it must change all but equally.
+LITTLE_CHANGE, FAINT_MOTION = 0.25, 0.9
 EQUAL = 0.99  # so alike is a copy even if nothing moves
 KEPT_SHARE = 0.1  # pairs are kept from here, for other settings later
 KEPT_PICTURES = 256  # videos whose pictures are held in memory
@@ -68,8 +71,11 @@ class Pair:
         """Whether this is a copy, rather than a look-alike."""
         if self.share < share or self.similarity < threshold:
             return False
-        brief = self.end_s - self.start_s < BRIEF_S
-        return self.similarity >= EQUAL or self.motion >= (BRIEF_MOTION if brief else MOTION)
+        if self.similarity >= EQUAL:
+            return True
+        if self.end_s - self.start_s >= BRIEF_S:
+            return self.motion >= MOTION
+        return self.motion >= (BRIEF_MOTION if self.change >= LITTLE_CHANGE else FAINT_MOTION)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, with the stretch in both videos."""
