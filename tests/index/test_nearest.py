@@ -32,7 +32,14 @@ def add(writer, first: int, count: int, centres, rng) -> None:
 
 @pytest.fixture
 def small_thresholds(monkeypatch):
+    """An index over some thousand clips, asked so thoroughly that its random cells cannot matter.
+
+    Lance draws its cells and its rotation from no seed. With every cell looked into and a good
+    third of the clips proposed, a clip is missed only if its rank is off by hundreds.
+    """
     monkeypatch.setattr(nearest, "MIN_ROWS", 1000)
+    monkeypatch.setattr(nearest, "PROBES_PART", 2.0)
+    monkeypatch.setattr(nearest, "PROPOSED", 30)
     monkeypatch.setattr(store, "EXACT_ROWS", 800)
 
 
@@ -94,4 +101,5 @@ def test_unfinished_videos_are_not_answered(tmp_path, small_thresholds):
         query = half_done[0].tokens.recall  # nothing is nearer to it than itself
         rows, _ = index.recall(query, 10)
         assert rows.max() < len(index.clips)
-        assert overlap(index, [query], 10) >= 0.9
+        queries = [clip.tokens.recall for clip in half_done[:12]]
+        assert overlap(index, queries, 20) >= 0.97
