@@ -89,6 +89,9 @@ class Head:
     texts: int = 0  # Lance version; 0 in an index made before there were texts
     text_channels: str = "said,told,named"  # channels that are read, with commas between
     speech_model: str = ""  # folder of the model speech is transcribed with; "" for none
+    at: float = 0.0  # Unix seconds of this commit; 0.0 where an older finecut made it
+    keep_s: float = 3600.0  # how long a state that was replaced can be gone back to
+    restored: bool = False  # the tables' newest versions are still to be made those named here
 
     def version(self, meta: IndexMeta) -> str:
         """Text that changes whenever the content of the index does."""
@@ -170,7 +173,15 @@ def read_head(directory: Path) -> Head:
     Raises:
         IndexCorrupt: ``head.json`` is missing or damaged.
     """
-    path = directory / HEAD_FILE
+    return read_head_file(directory / HEAD_FILE)
+
+
+def read_head_file(path: Path) -> Head:
+    """A head, of the last commit or of one that is kept (``index/history.py``).
+
+    Raises:
+        IndexCorrupt: the file is missing or damaged.
+    """
     return _typed(Head, _read(path), path)
 
 

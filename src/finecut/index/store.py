@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finecut.errors import IndexCorrupt, ShapeError, UsageError
+from finecut.errors import IndexCorrupt, NotFound, ShapeError, UsageError
 from finecut.index.cache import FEW_TEXTS, Cache, Snapshot
+from finecut.index.history import find
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
 from finecut.index.nearest import nearest_rows
 from finecut.index.recall import top_rows
@@ -58,6 +59,7 @@ class Index:
     def __init__(self, directory: Path, meta: IndexMeta) -> None:
         self.directory = directory
         self.meta = meta
+        self.pinned = False  # at a past state
         self._cache = Cache(directory, meta)
         self._head: Head
         self._snapshot: Snapshot
@@ -65,11 +67,19 @@ class Index:
         self._texts: TextLists | TextTable | None = None
 
     @classmethod
-    def open(cls, path: str | Path, *, most_texts: int = FEW_TEXTS) -> Index:
-        """The index in a folder, at its latest commit.
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        most_texts: int = FEW_TEXTS,
+        as_of: str | int | None = None,
+    ) -> Index:
+        """The index in a folder, at its latest commit or a past one.
 
         Args:
             path: of the folder.
+            as_of: a past state, as `finecut.index.history.find` reads it; it is read from the
+                tables and stays what it is: ``refresh`` changes nothing.
             most_texts: up to so many, lists of their words are made where there are none yet;
                 without lists texts are searched by Lance, which takes longer.
 
@@ -77,10 +87,14 @@ class Index:
             IndexNotFound: there is none.
             IndexMismatch: it has a schema this finecut does not know.
             IndexCorrupt: it cannot be read as written.
+            NotFound, UsageError: ``as_of`` names no state that is kept.
         """
         directory = Path(path)
         index = cls(directory, read_meta(directory))
-        index._load(most_texts)
+        if as_of is None:
+            index._load(most_texts)
+        else:
+            index._load_past(find(directory, as_of).head)
         return index
 
     @property
@@ -104,6 +118,8 @@ class Index:
 
     def refresh(self) -> bool:
         """Move on to the latest commit; whether anything changed. Costs one small read if not."""
+        if self.pinned:
+            return False
         meta = read_meta(self.directory)
         if read_head(self.directory).version(meta) == self.version:
             return False
@@ -322,10 +338,24 @@ class Index:
                         f"The index at {self.directory} cannot be read: {plain_message(error)}. "
                         "Delete the folder and index again."
                     ) from error
-            self._head, self._snapshot, self._reader = head, snapshot, reader
-            self._texts = None
-            self._frame_stop = np.cumsum(snapshot.clips.n_frames, dtype=np.int64)
+            self._take(head, snapshot, reader)
             return
+
+    def _load_past(self, head: Head) -> None:
+        try:
+            reader = TableReader(self.directory, self.meta, head).read()
+            self._take(head, _uncached(reader), reader)
+        except LANCE_ERRORS as error:
+            raise NotFound(
+                f"Commit {head.number} of {self.directory} cannot be read: {plain_message(error)}. "
+                "It may have been tidied away just now."
+            ) from error
+        self.pinned = True
+
+    def _take(self, head: Head, snapshot: Snapshot, reader: TableReader | None) -> None:
+        self._head, self._snapshot, self._reader = head, snapshot, reader
+        self._texts = None
+        self._frame_stop = np.cumsum(snapshot.clips.n_frames, dtype=np.int64)
 
     def _tables(self) -> TableReader:
         """The tables of this snapshot, for what the cache does not hold."""

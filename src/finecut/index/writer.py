@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexCorrupt, IndexMismatch, UsageError
-from finecut.index import nearest, text_search
+from finecut.index import history, nearest, text_search
 from finecut.index.lock import FileLock
 from finecut.index.meta import (
     HEAD_FILE,
@@ -60,7 +59,6 @@ COMPACT_FRAGMENTS = 24  # fragments of a table from which joining them pays
 # Wide rows are not copied again.
 FRAGMENT_ROWS = {VIDEOS: 1 << 20, CLIPS: 1 << 20, TEXTS: 1 << 20, TOKENS: 8192}
 DELETED_PART = 0.2  # of a table's rows from which giving their space back pays
-KEEP_VERSIONS_S = 3600.0  # a reader may lag this far behind the last commit
 IDS_PER_DELETE = 500
 
 
@@ -125,7 +123,13 @@ class IndexWriter:
         """Something in the folder that no index has: then it is not ours to fill."""
         if (self.directory / META_FILE).exists():
             return None
-        ours = {LOCK_FILE, HEAD_FILE, "cache", *(f"{table}.lance" for table in TABLES)}
+        ours = {
+            LOCK_FILE,
+            HEAD_FILE,
+            "cache",
+            history.FOLDER,
+            *(f"{table}.lance" for table in TABLES),
+        }
         for entry in self.directory.iterdir():
             if entry.name not in ours and not entry.name.endswith(".part"):
                 return entry.name
@@ -154,6 +158,8 @@ class IndexWriter:
                     f"The table {table} of {self.directory} cannot be opened: "
                     f"{plain_message(error)}. Delete the folder and index again."
                 ) from error
+        if self.head.restored:  # the last writer was cut off while it went back to a past state
+            history.bring_back(self._tables, self.head)
         self._restore_texts()
         rows = videos_from_arrow(self._tables[VIDEOS].to_table())
         self.videos = {row.video_id: row for row in rows}
@@ -181,7 +187,15 @@ class IndexWriter:
             table: self._make_table(table, self._wanted) for table in TABLES
         }
         head = Head(
-            1, **versions, next_clip_id=0, build=0, n_videos=0, n_clips=0, n_frames=0, video_s=0.0
+            1,
+            **versions,
+            next_clip_id=0,
+            build=0,
+            n_videos=0,
+            n_clips=0,
+            n_frames=0,
+            video_s=0.0,
+            at=now(),
         )
         write_json(self.directory / HEAD_FILE, head)
         write_json(self.directory / META_FILE, self._wanted)  # last: from here on it is an index
@@ -296,6 +310,17 @@ class IndexWriter:
             self.head = replace(self.head, text_channels=text_channels, speech_model=speech_model)
             self._write_head()
 
+    def set_keep(self, keep_s: float) -> None:
+        """How long from now on a state that was replaced can be gone back to, in seconds."""
+        if keep_s != self.head.keep_s:
+            self.head = replace(self.head, keep_s=keep_s)
+            self._write_head()
+
+    def restore(self, past: Head) -> None:
+        """Make a past state of this index (``history.find``) its newest one, as a new commit."""
+        self._put_head(history.restored_head(past, self.head, now()))
+        self._open()
+
     def text_states(self) -> dict[str, str]:
         """What the texts of each video were made from, as it was stored."""
         table = self._tables[TEXTS].to_table(
@@ -371,8 +396,7 @@ class IndexWriter:
         tended |= text_search.tend(self._tables[TEXTS])
         if joined or tended:
             self._write_head()
-        for table in self._tables.values():
-            table.cleanup_old_versions(older_than=timedelta(seconds=KEEP_VERSIONS_S))
+        history.tidy(self.directory, self.head, self._tables, now())
         return joined or tended
 
     def dataset(self, table: str) -> Any:
@@ -385,8 +409,10 @@ class IndexWriter:
     def _write_head(self) -> None:
         versions = self._versions()
         done = [row for row in self.videos.values() if row.status == "done"]
-        self.head = Head(
+        head = Head(
             number=self.head.number + 1,
+            at=now(),
+            keep_s=self.head.keep_s,
             **versions,
             text_channels=self.head.text_channels,
             speech_model=self.head.speech_model,
@@ -402,7 +428,13 @@ class IndexWriter:
             if versions[CLIPS] != self.head.clips
             else self.head.indexed_rows,
         )
-        write_json(self.directory / HEAD_FILE, self.head)
+        self._put_head(head)
+
+    def _put_head(self, head: Head) -> None:
+        """The commit: from here on readers see this head, and the one before is a past state."""
+        history.keep(self.directory, self.head)
+        write_json(self.directory / HEAD_FILE, head)
+        self.head = head
 
 
 def now() -> float:
