@@ -31,7 +31,15 @@ Threads = Annotated[
 
 
 def index_dir(given: Path | None) -> Path:
-    """The index that is meant: the option, FINECUT_INDEX, or the user's own."""
+    """The index that is meant: the option, FINECUT_INDEX, or the user's own; of an alias, the
+    index it names now."""
+    from finecut.index.alias import follow
+
+    return follow(index_place(given))
+
+
+def index_place(given: Path | None) -> Path:
+    """The same without following an alias: for a server, which follows it again and again."""
     if given is not None:
         return given
     from finecut.index.place import default_index

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexCorrupt, NotFound, ShapeError, UsageError
+from finecut.index.alias import follow
 from finecut.index.cache import FEW_TEXTS, Cache, Snapshot
 from finecut.index.history import find
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
@@ -77,7 +78,7 @@ class Index:
         """The index in a folder, at its latest commit or a past one.
 
         Args:
-            path: of the folder.
+            path: of the folder, or of an alias of it.
             as_of: a past state, as `finecut.index.history.find` reads it; it is read from the
                 tables and stays what it is: ``refresh`` changes nothing.
             most_texts: up to so many, lists of their words are made where there are none yet;
@@ -89,7 +90,7 @@ class Index:
             IndexCorrupt: it cannot be read as written.
             NotFound, UsageError: ``as_of`` names no state that is kept.
         """
-        directory = Path(path)
+        directory = follow(path)
         index = cls(directory, read_meta(directory))
         if as_of is None:
             index._load(most_texts)

@@ -21,6 +21,7 @@ import numpy as np
 
 from finecut.errors import IndexCorrupt, IndexMismatch, UsageError
 from finecut.index import history, nearest, text_search
+from finecut.index.alias import follow
 from finecut.index.lock import FileLock
 from finecut.index.meta import (
     HEAD_FILE,
@@ -77,7 +78,7 @@ class IndexWriter:
     """
 
     def __init__(self, directory: Path, meta: IndexMeta | None = None) -> None:
-        self.directory = directory
+        self.directory = directory = follow(directory)
         self._wanted = meta
         self._lock = FileLock(directory / LOCK_FILE)
         self._tables: dict[str, Any] = {}

@@ -13,6 +13,7 @@ import numpy as np
 
 from finecut.bundle.load import Bundle
 from finecut.errors import BundleError, IndexMismatch, UsageError
+from finecut.index.alias import follow
 from finecut.index.meta import read_head, read_meta
 from finecut.index.store import Index
 from finecut.search.answering import (
@@ -65,7 +66,7 @@ class Searcher:
         """A searcher over the index; the graphs it needs load while the index opens.
 
         Args:
-            index: the index's folder, or an open index.
+            index: the index's folder, an alias of it, or an open index.
             bundle: a bundle or what it is found by; None: what the index was built with.
             threads: for one run of a graph; None for all cores.
 
@@ -75,7 +76,8 @@ class Searcher:
             IndexMismatch: the bundle is another one than the index was built with.
             BundleError: the bundle is missing or broken.
         """
-        meta = index.meta if isinstance(index, Index) else read_meta(Path(index))
+        index = index if isinstance(index, Index) else follow(index)
+        meta = index.meta if isinstance(index, Index) else read_meta(index)
         if not isinstance(bundle, Bundle):
             bundle = _load_bundle(bundle, meta.bundle_ref, meta.bundle_name, threads)
         if isinstance(index, Index) or meta.fingerprint != bundle.fingerprint:
@@ -105,6 +107,8 @@ class Searcher:
         """
         with self._refreshing:
             current = self._snapshot.index
+            if current.pinned:
+                return False
             meta = read_meta(current.directory)
             if read_head(current.directory).version(meta) == current.version:
                 return False
