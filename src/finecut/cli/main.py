@@ -93,6 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # One line a query from Lance would land on stderr otherwise; set before it is loaded.
     os.environ.setdefault("LANCE_LOG", "error")
+    # Pydantic would read the metadata of every installed package to look for plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if arguments and " " in arguments[0].strip() and not arguments[0].startswith("-"):
         arguments = ["search", *arguments]
     as_json = "--json" in arguments

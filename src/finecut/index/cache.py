@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 FOLDER = "cache"
 HEAD = "snapshot.json"
 LAYOUT = 3
-TOKENS_LIMIT_BYTES = 2 << 30  # beyond it tokens are fetched from Lance
+# Tokens are kept where they take at most this part of the disk's room, or little anyway; others
+# are fetched from Lance, which costs a search tens of milliseconds.
+TOKENS_ROOM_PART = 0.25
+TOKENS_LIMIT_BYTES = 2 << 30
 FEW_TEXTS = 200_000  # lists of their words are made in a second or two, by whoever needs them
 MANY_TEXTS = 2_000_000  # and of so many at the end of a run; beyond, Lance searches them
 COPY_ROWS = 512  # clips per step while copying tokens
@@ -152,14 +155,14 @@ class Cache:
         self,
         source: Source,
         *,
-        limit_bytes: int = TOKENS_LIMIT_BYTES,
+        limit_bytes: int | None = None,
         most_texts: int = FEW_TEXTS,
     ) -> bool:
         """Keep a snapshot, if the folder can be written and nobody else is at it.
 
         Args:
             source: what to copy; of what is kept already nothing is read again.
-            limit_bytes: tokens larger than this stay in Lance alone.
+            limit_bytes: tokens larger than this stay in Lance alone; None: by the disk's room.
             most_texts: of more texts than this no lists are made; they are searched by Lance.
 
         Returns: whether it is kept now.
@@ -182,12 +185,13 @@ class Cache:
             lock.release()
         return True
 
-    def _save(self, source: Source, limit_bytes: int, most_texts: int) -> None:
+    def _save(self, source: Source, limit_bytes: int | None, most_texts: int) -> None:
         for part in self.folder.glob(f".{HEAD}.*.part"):
             part.unlink(missing_ok=True)
         clips = source.clips
         n_frames = int(clips.n_frames.sum())
-        with_tokens = n_frames * bytes_per_frame(self.meta) <= limit_bytes
+        limit = self._room_for_tokens() if limit_bytes is None else limit_bytes
+        with_tokens = n_frames * bytes_per_frame(self.meta) <= limit
         kept = self._grown_from(clips.clip_id, with_tokens)
         if kept is None:
             generation, number, n_kept = uuid.uuid4().hex[:12], 0, 0
@@ -247,6 +251,15 @@ class Cache:
                 place, channels = text_lists.places_and_counts(folder, done)
                 return {"folder": folder.name, "channels": channels}, place
         return nothing
+
+    def _room_for_tokens(self) -> int:
+        """Bytes tokens may take. What is kept of them counts as room, so that keeping them does not
+        end by itself as they grow."""
+        kept = 0
+        for name in frame_columns(self.meta):
+            kept += sum(path.stat().st_size for path in self.folder.glob(f"*/{name}.bin"))
+        free = shutil.disk_usage(self.folder).free
+        return max(TOKENS_LIMIT_BYTES, int(TOKENS_ROOM_PART * (free + kept)))
 
     def _append_tokens(self, folder: Path, source: Source, first: int, frames_kept: int) -> None:
         columns = frame_columns(self.meta)
