@@ -77,7 +77,8 @@ def test_a_folder_is_indexed_and_answers(videos, run, bundle):
     assert index.clips.start_s[of_two].tolist() == pytest.approx([0.0, 3.0], abs=0.6)
     assert index.strip(of_two[0]).jpeg.startswith(b"\xff\xd8")
     stored = index.tokens(of_two)
-    assert stored.patches.shape[2:] == (4, 12) and stored.frame_mask.any(axis=1).all()
+    assert stored.patches.n_patches == 4 and stored.frame_mask.any(axis=1).all()
+    assert stored.patches.frame(0, 0).shape == (4, 12)
 
     kinds = [event.kind for event in events]
     assert kinds[0] == "scan" and kinds[-1] == "finish" and kinds.count("done") == 3

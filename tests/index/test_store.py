@@ -23,6 +23,7 @@ from finecut.errors import (
     UsageError,
 )
 from finecut.index import writer as writer_module
+from finecut.index.cache import Cache
 from finecut.index.quantise import dequantise, quantise
 from finecut.index.store import Index
 from finecut.index.writer import IndexWriter
@@ -64,7 +65,10 @@ def test_what_goes_in_comes_out(tmp_path, levels, values, cached):
         np.testing.assert_allclose(frames, item.tokens.frames, atol=0.02)
         assert (stored.frames[place][~real] == 0).all()
         if levels == "patch":
-            patches = dequantise(stored.patches[place], stored.patch_scale[place])[real]
+            kept = stored.patches.padded(stored.frame_mask)[place]
+            assert (kept[~real] == 0).all()
+            np.testing.assert_array_equal(stored.patches.frame(place, 0), kept[0])
+            patches = dequantise(kept, stored.patch_scale[place])[real]
             np.testing.assert_allclose(patches, item.tokens.patches, atol=0.02)
         if meta.frame_values:
             held = dequantise(stored.frame_values[place], stored.value_scale[place])[real]
@@ -172,12 +176,29 @@ def test_the_cache_grows_in_place_and_equals_the_tables(tmp_path):
     cached = Index.open(tmp_path / "i")
     shutil.rmtree(tmp_path / "i" / "cache")
     fresh = Index.open(tmp_path / "i")
-    for name in ("frames", "patches", "frame_scale", "patch_scale", "times"):
-        rows = range(8)
-        np.testing.assert_array_equal(
-            getattr(cached.tokens(rows), name), getattr(fresh.tokens(rows), name)
-        )
+    same_tokens(cached, fresh)
     np.testing.assert_array_equal(cached.recall_matrix(), fresh.recall_matrix())
+
+
+def same_tokens(one: Index, other: Index):
+    rows = [*range(8), 3, 0]
+    own, others = one.tokens(rows), other.tokens(rows)
+    for name in ("frames", "frame_scale", "patch_scale", "times"):
+        np.testing.assert_array_equal(getattr(own, name), getattr(others, name))
+    mask = own.frame_mask
+    np.testing.assert_array_equal(own.patches.padded(mask), others.patches.padded(mask))
+
+
+def test_tokens_too_many_for_the_cache_are_read_from_the_tables(tmp_path, monkeypatch):
+    with IndexWriter(tmp_path / "i", meta_of()) as writer:
+        for number in range(4):
+            put(writer, f"{number:032d}", (1 + number, 2), number)
+    cached = Index.open(tmp_path / "i")
+    shutil.rmtree(tmp_path / "i" / "cache")
+    monkeypatch.setattr(Cache.save, "__kwdefaults__", {"limit_bytes": 0, "most_texts": 100})
+    bare = Index.open(tmp_path / "i")
+    assert not list((tmp_path / "i" / "cache").rglob("patches.bin"))
+    same_tokens(cached, bare)
 
 
 @pytest.mark.parametrize("damage", ["head", "columns", "short", "nonsense"])

@@ -13,8 +13,16 @@ from color_bundle import DIM, make_color_bundle
 from finecut.bundle.load import Bundle
 from finecut.errors import IndexMismatch
 from finecut.index.quantise import dequantise, quantise
-from finecut.index.rows import StoredTokens
-from finecut.search.rerank import frame_gram, lacking, rerank, rerank_inputs, token_sims, word_sims
+from finecut.index.rows import PatchTokens, StoredTokens
+from finecut.search.rerank import (
+    frame_gram,
+    lacking,
+    patch_sims,
+    rerank,
+    rerank_inputs,
+    token_sims,
+    word_sims,
+)
 from finecut.types import TextTokens
 
 
@@ -40,7 +48,7 @@ def stored(lengths: list[int], seed: int, *, patches: int = 4, extra: int = 0) -
         times=pad(np.tile(np.arange(most, dtype=np.float64), (k, 1))),
         frames=pad(frames),
         frame_scale=pad(frame_scale),
-        patches=pad(patch),
+        patches=PatchTokens.of_frames(pad(patch), pad(mask)),
         patch_scale=pad(patch_scale),
         frame_values=pad(values),
         value_scale=pad(value_scale),
@@ -65,19 +73,19 @@ seeds = st.integers(0, 2**32 - 1)
 def test_every_kernel_is_its_plain_loop(sizes: list[int], seed: int, extra: int):
     tokens, asked = stored(sizes, seed, extra=extra), query(seed + 1)
     frames = dequantise(tokens.frames, tokens.frame_scale)
-    patches = dequantise(tokens.patches, tokens.patch_scale)
+    patches = dequantise(tokens.patches.padded(tokens.frame_mask), tokens.patch_scale)
     sims = token_sims(tokens.frames, tokens.frame_scale, tokens.frame_mask, asked.text)
-    patch_sims = token_sims(tokens.patches, tokens.patch_scale, tokens.frame_mask, asked.text)
+    by_patch = patch_sims(tokens.patches, tokens.patch_scale, tokens.frame_mask, asked.text)
     words = word_sims(tokens.frames, tokens.frame_scale, tokens.frame_mask, asked.words)
     gram = frame_gram(tokens.frames, tokens.frame_scale, tokens.frame_mask)
-    assert sims.dtype == patch_sims.dtype == words.dtype == gram.dtype == np.float32
+    assert sims.dtype == by_patch.dtype == words.dtype == gram.dtype == np.float32
     for k in range(len(sizes)):
         for f in range(tokens.frame_mask.shape[1]):
             real = bool(tokens.frame_mask[k, f])
             assert np.isclose(sims[k, f], real * frames[k, f] @ asked.text, atol=1e-5)
             for p in range(4):
                 assert np.isclose(
-                    patch_sims[k, f, p], real * patches[k, f, p] @ asked.text, atol=1e-5
+                    by_patch[k, f, p], real * patches[k, f, p] @ asked.text, atol=1e-5
                 )
             for w in range(3):
                 assert np.isclose(words[k, w, f], real * frames[k, f] @ asked.words[w], atol=1e-5)
@@ -171,6 +179,7 @@ def test_levels_that_are_not_stored_are_named(bundle: Bundle):
 
 def test_a_large_set_in_blocks_is_the_same():
     tokens, asked = stored([8] * 300, 5, patches=16), query(6)
-    sims = token_sims(tokens.patches, tokens.patch_scale, tokens.frame_mask, asked.text)
-    oracle = dequantise(tokens.patches, tokens.patch_scale) @ asked.text
+    sims = patch_sims(tokens.patches, tokens.patch_scale, tokens.frame_mask, asked.text)
+    patches = tokens.patches.padded(tokens.frame_mask)
+    oracle = dequantise(patches, tokens.patch_scale) @ asked.text
     assert np.allclose(sims, oracle, atol=1e-5)

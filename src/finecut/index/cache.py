@@ -9,6 +9,7 @@ clips are only added; a removal starts a new generation. Deleting the folder is 
 from __future__ import annotations
 
 import json
+import mmap
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from finecut.index import text_lists
 from finecut.index.lock import FileLock
 from finecut.index.meta import IndexMeta, write_json
-from finecut.index.rows import ClipTable, VideoRow, VideoRows, video_lines
+from finecut.index.rows import ClipTable, VideoRow, VideoRows, excess_128, video_lines
 from finecut.index.text_lists import TextLists
 
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
 
 FOLDER = "cache"
 HEAD = "snapshot.json"
-LAYOUT = 3
+LAYOUT = 4
 # Tokens are kept where they take at most this part of the disk's room, or little anyway; others
 # are fetched from Lance, which costs a search tens of milliseconds.
 TOKENS_ROOM_PART = 0.25
 TOKENS_LIMIT_BYTES = 2 << 30
 FEW_TEXTS = 200_000  # lists of their words are made in a second or two, by whoever needs them
 MANY_TEXTS = 2_000_000  # and of so many at the end of a run; beyond, Lance searches them
+PATCHES = "patches"  # the one column that is read where it lies, so kept as products take it
 COPY_ROWS = 512  # clips per step while copying tokens
 COPY_VECTORS = 1 << 15  # and while copying recall vectors
 
@@ -53,6 +55,10 @@ def frame_columns(meta: IndexMeta) -> dict[str, tuple[str, tuple[int, ...]]]:
     if meta.frame_values:
         columns |= {"frame_values": ("int8", (dim,)), "value_scale": ("float32", ())}
     return columns
+
+
+def _kept_as(name: str, dtype: str) -> str:
+    return "uint8" if name == PATCHES else dtype
 
 
 def bytes_per_frame(meta: IndexMeta) -> int:
@@ -72,7 +78,8 @@ class Snapshot:
     clips: ClipTable
     token_row: NDArray[np.int64]  # [G] offset in the table `tokens` of that version
     recall: NDArray[np.float32]  # [G, R]
-    tokens: dict[str, NDArray[Any]] | None  # frame columns [T, …] in gallery order, if cached
+    # Frame columns [T, …] in gallery order, if cached; "patches" as `PatchTokens` has them.
+    tokens: dict[str, NDArray[Any]] | None
     texts: TextLists | None = None  # None where there are none, or too many to keep lists of
 
 
@@ -125,7 +132,7 @@ class Cache:
         tokens = None
         if about["tokens"]:
             tokens = {
-                name: _map(folder / f"{name}.bin", dtype, (n_frames, *tail))
+                name: _map(folder / f"{name}.bin", _kept_as(name, dtype), (n_frames, *tail))
                 for name, (dtype, tail) in frame_columns(self.meta).items()
             }
         return Snapshot(
@@ -272,7 +279,8 @@ class Cache:
             for start in range(first, last, COPY_ROWS):
                 part = source.frames(np.arange(start, min(start + COPY_ROWS, last)))
                 for name, (dtype, _) in columns.items():
-                    files[name].write(np.ascontiguousarray(part[name], dtype).data)
+                    values = np.ascontiguousarray(part[name], dtype)
+                    files[name].write((excess_128(values) if name == PATCHES else values).data)
         finally:
             for file in files.values():
                 file.close()
@@ -325,3 +333,18 @@ def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     if 0 in shape:
         return np.zeros(shape, dtype)  # an empty file cannot be mapped
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+
+
+def ask_for(column: NDArray[Any], spans: Sequence[slice]) -> None:
+    """Have the system read these rows of a mapped column all at once rather than page by page.
+
+    Cold, that is the difference between one wait and thousands; warm, it costs microseconds.
+    """
+    mapped = column.base
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    width = column.strides[0]
+    for span in spans:
+        first = span.start * width // mmap.PAGESIZE * mmap.PAGESIZE
+        with suppress(OSError):
+            mapped.madvise(mmap.MADV_WILLNEED, first, span.stop * width - first)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -115,8 +115,52 @@ class ClipTable:
 
 
 @dataclass(frozen=True, slots=True)
+class PatchTokens:
+    """Patch tokens of K clips, each where it is kept: a view of a mapped file, mostly.
+
+    They are by far the most of what a search reads, and a copy costs more than the products do.
+    Bytes are the stored integers plus 128, which is what integer products take fastest.
+    """
+
+    parts: list[NDArray[np.uint8]]  # K x [F_k * P, D]
+    n_patches: int
+
+    @classmethod
+    def of_frames(cls, patches: NDArray[np.int8], frame_mask: NDArray[np.bool_]) -> PatchTokens:
+        """Of padded integers [K, F, P, D]."""
+        parts = [
+            excess_128(clip[mask]).reshape(-1, patches.shape[-1])
+            for clip, mask in zip(patches, frame_mask, strict=True)
+        ]
+        return cls(parts, patches.shape[2])
+
+    def frame(self, clip: int, frame: int) -> NDArray[np.int8]:
+        """The integers [P, D] of one frame of one clip."""
+        first = frame * self.n_patches
+        return excess_128(self.parts[clip][first : first + self.n_patches]).view(np.int8)
+
+    def padded(self, frame_mask: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """The integers [K, F, P, D], 0 where there is no frame."""
+        dim = self.parts[0].shape[-1] if self.parts else 0
+        made = np.zeros((*frame_mask.shape, self.n_patches, dim), np.int8)
+        for clip, mask, part in zip(made, frame_mask, self.parts, strict=True):
+            clip[mask] = excess_128(part).view(np.int8).reshape(-1, self.n_patches, dim)
+        return made
+
+
+def excess_128(integers: NDArray[Any]) -> NDArray[np.uint8]:
+    """Signed bytes as their value plus 128, or the other way (then ``.view(np.int8)``).
+
+    >>> excess_128(np.array([-127, 0, 127], np.int8)).tolist()
+    [1, 128, 255]
+    """
+    return np.bitwise_xor(integers.view(np.uint8), np.uint8(128))
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTokens:
-    """Tokens of K clips, padded to the longest; a token is ``int8 * scale``.
+    """Tokens of K clips, padded to the longest (but for the patches); a token is
+    ``integer * scale``.
 
     ``frames`` is None in an index of level "video", ``patches`` in one below level "patch".
     """
@@ -126,7 +170,7 @@ class StoredTokens:
     times: NDArray[np.float64]  # [K, F] seconds; 0 where masked
     frames: NDArray[np.int8] | None = None  # [K, F, D]
     frame_scale: NDArray[np.float32] | None = None  # [K, F]
-    patches: NDArray[np.int8] | None = None  # [K, F, P, D]
+    patches: PatchTokens | None = None  # P of each frame
     patch_scale: NDArray[np.float32] | None = None  # [K, F, P]
     frame_values: NDArray[np.int8] | None = None  # [K, F, D]
     value_scale: NDArray[np.float32] | None = None  # [K, F]

@@ -12,12 +12,19 @@ import numpy as np
 
 from finecut.errors import IndexCorrupt, NotFound, ShapeError, UsageError
 from finecut.index.alias import follow
-from finecut.index.cache import FEW_TEXTS, Cache, Snapshot
+from finecut.index.cache import FEW_TEXTS, PATCHES, Cache, Snapshot, ask_for
 from finecut.index.history import find
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
 from finecut.index.nearest import nearest_rows
 from finecut.index.recall import top_rows
-from finecut.index.rows import ClipTable, StoredTokens, Strip, VideoRow
+from finecut.index.rows import (
+    ClipTable,
+    PatchTokens,
+    StoredTokens,
+    Strip,
+    VideoRow,
+    excess_128,
+)
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
 from finecut.index.tables import CLIPS, TABLES, TEXTS, plain_message, table_path
 from finecut.index.text_lists import TextLists
@@ -203,8 +210,13 @@ class Index:
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= n_clips):
             raise UsageError(f"Clips are numbered 0 to {n_clips - 1}, got {wanted.tolist()!r:.80}.")
         if self._snapshot.tokens is not None:
-            return self._padded(wanted, self._cached(wanted))
-        return self._padded(wanted, self._tables().frames(wanted))
+            return self._padded(wanted, *self._cached(wanted))
+        columns = self._tables().frames(wanted)
+        patches = None
+        if PATCHES in columns:
+            stops = np.cumsum(self.clips.n_frames[wanted])
+            patches = np.split(excess_128(columns.pop(PATCHES)), stops)[:-1]  # the last is empty
+        return self._padded(wanted, columns, patches)
 
     def strip(self, row: int) -> Strip:
         """The thumbnails of one clip.
@@ -224,18 +236,32 @@ class Index:
             times=np.array(plain["times"], np.float64),
         )
 
-    def _cached(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Frame columns of these rows on end, out of the memory maps."""
+    def _cached(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[dict[str, NDArray[Any]], list[NDArray[np.uint8]] | None]:
+        """Frame columns of these rows on end, and views of their patches, out of the maps."""
         assert self._snapshot.tokens is not None
         last = self._frame_stop[rows]
         first = last - self.clips.n_frames[rows]
         spans = [slice(*span) for span in zip(first.tolist(), last.tolist(), strict=True)]
-        return {
+        kept = dict(self._snapshot.tokens)
+        patches = kept.pop(PATCHES, None)
+        columns = {
             name: np.concatenate([column[span] for span in spans]) if spans else column[:0]
-            for name, column in self._snapshot.tokens.items()
+            for name, column in kept.items()
         }
+        if patches is None:
+            return columns, None
+        ask_for(patches, spans)
+        flat = np.asarray(patches)  # its slices are cheaper than those of a memmap
+        return columns, [flat[span] for span in spans]
 
-    def _padded(self, rows: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> StoredTokens:
+    def _padded(
+        self,
+        rows: NDArray[np.int64],
+        columns: dict[str, NDArray[Any]],
+        patches: list[NDArray[np.uint8]] | None,
+    ) -> StoredTokens:
         counts = self.clips.n_frames[rows]
         longest = int(counts.max(initial=1))
         mask = np.arange(longest) < counts[:, None]  # [K, F]
@@ -247,10 +273,11 @@ class Index:
                 full = np.zeros((*mask.shape, *column.shape[1:]), column.dtype)
                 full[mask] = column
             padded[name] = full
-        if "patches" in padded:
-            shape = (*mask.shape, self.meta.n_patches, self.meta.embed_dim)
-            padded["patches"] = padded["patches"].reshape(shape)
-        return StoredTokens(rows=rows, frame_mask=mask, **padded)
+        kept = None
+        if patches is not None:
+            parts = [part.reshape(-1, self.meta.embed_dim) for part in patches]
+            kept = PatchTokens(parts, self.meta.n_patches)
+        return StoredTokens(rows=rows, frame_mask=mask, patches=kept, **padded)
 
     # -- texts ---------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finecut.search.rerank import token_sims
+from finecut.index.quantise import dequantise
 from finecut.types import Evidence
 
 if TYPE_CHECKING:
@@ -24,19 +24,17 @@ def evidence_of(index: Index, query: TextTokens, spans: Sequence[Span]) -> list[
     meta = index.meta
     if spans and meta.levels == "patch":
         tokens = index.tokens(np.array([span.hits[0].row for span in spans]))
-        # Only the best frame of each: [K, 1, P, D].
+        # Only the best frame of each.
         best = [
             int(np.abs(np.where(mask, times, np.inf) - span.best_s).argmin())
             for span, times, mask in zip(spans, tokens.times, tokens.frame_mask, strict=True)
         ]
         if tokens.patches is not None and tokens.patch_scale is not None:
-            places = (np.arange(len(spans)), np.array(best))
-            sims = token_sims(
-                tokens.patches[places][:, None],
-                tokens.patch_scale[places][:, None],
-                np.ones((len(spans), 1), bool),
-                query.text,
-            )[:, 0]  # [K, P]
+            sims = [
+                dequantise(tokens.patches.frame(i, frame), tokens.patch_scale[i, frame])
+                @ query.text
+                for i, frame in enumerate(best)
+            ]  # K x [P]
             patches = [heat(part, meta.patch_rows, meta.patch_columns) for part in sims]
     made = []
     for span, heat_map in zip(spans, patches, strict=True):

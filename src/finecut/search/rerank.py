@@ -1,7 +1,8 @@
-"""Candidates' stored tokens to the inputs of `rerank.onnx`: the late-interaction kernel, in NumPy.
+"""Candidates' stored tokens to the inputs of `rerank.onnx`.
 
-Tokens are int8 with a scale each; the integers meet the query in float32 and the scale is applied
-to the result, so no token is ever blown up to its float copy except in blocks that fit a cache.
+Tokens are int8 with a scale each. Frames are few: their integers meet the query in float32, in
+blocks that fit a cache, and the scale is applied to the result. Patches are many, and meet it as
+integers (`token_products`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexMismatch
+from finecut.search.token_products import patch_products
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finecut.bundle.load import Bundle
     from finecut.bundle.manifest import Manifest
-    from finecut.index.rows import StoredTokens
+    from finecut.index.rows import PatchTokens, StoredTokens
     from finecut.types import TextTokens
 
 _BLOCK_BYTES = 1 << 20  # float32 copies of tokens are made in pieces of about this size
@@ -52,6 +54,8 @@ def rerank_inputs(
     query: TextTokens,
     recall_score: NDArray[np.float32],
     tokens: StoredTokens,
+    *,
+    threads: int | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The arrays the manifest's re-ranker asks for, for the K candidates of one query.
 
@@ -60,6 +64,7 @@ def rerank_inputs(
         query: text [D], words [W, D] or None (an image: its one token stands for the words).
         recall_score: [K] float32.
         tokens: of the K candidates, padded to F frames.
+        threads: to read patches with; None for all cores.
 
     Returns: name -> array, as `bundle.graph_io.rerank_io` shapes them; 0 where a frame is padding.
     Raises:
@@ -96,7 +101,9 @@ def rerank_inputs(
         elif name == "frame_value_sims":
             made[name] = token_sims(tokens.frame_values, tokens.value_scale, mask, query.text)
         elif name == "patch_sims":
-            made[name] = token_sims(tokens.patches, tokens.patch_scale, mask, query.text)
+            made[name] = patch_sims(
+                tokens.patches, tokens.patch_scale, mask, query.text, threads=threads
+            )
         elif name == "word_mask":
             made[name] = np.ones(len(words), bool)
         elif name == "word_frame_sims":
@@ -114,20 +121,36 @@ def token_sims(
     frame_mask: NDArray[np.bool_],
     text: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Inner products of a text [D] with tokens [K, F, (P,) D]: [K, F, (P)], 0 for padding.
+    """Inner products of a text [D] with frame tokens [K, F, D]: [K, F], 0 for padding.
 
     >>> token_sims(np.array([[[127, 0]]], np.int8), np.array([[0.5]], np.float32) / 127,
     ...            np.array([[True]]), np.array([1.0, 0.0], np.float32)).round(3).tolist()
     [[0.5]]
     """
     values, scale = _stored(values, scale)
-    kept, weight = values[frame_mask], scale[frame_mask]  # [T, (P,) D], [T, (P)]
-    flat = kept.reshape(-1, kept.shape[-1])
-    sims = np.empty(len(flat), np.float32)
-    for rows in _blocks(len(flat), flat.shape[-1]):
-        sims[rows] = flat[rows].astype(np.float32) @ text
-    made = np.zeros(values.shape[:-1], np.float32)
-    made[frame_mask] = sims.reshape(weight.shape) * weight
+    kept = values[frame_mask]  # [T, D]
+    sims = np.empty(len(kept), np.float32)
+    for rows in _blocks(len(kept), kept.shape[-1]):
+        sims[rows] = kept[rows].astype(np.float32) @ text
+    made = np.zeros(frame_mask.shape, np.float32)
+    made[frame_mask] = sims * scale[frame_mask]
+    return made
+
+
+def patch_sims(
+    patches: PatchTokens | None,
+    scale: NDArray[np.float32] | None,
+    frame_mask: NDArray[np.bool_],
+    text: NDArray[np.float32],
+    *,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Inner products of a text [D] with patch tokens: [K, F, P], 0 for padding."""
+    patches, scale = _stored(patches, scale)
+    products = patch_products(patches.parts, text, threads=threads)
+    made = np.zeros(scale.shape, np.float32)
+    made[frame_mask] = products.reshape(-1, patches.n_patches)
+    made *= scale
     return made
 
 
@@ -169,7 +192,7 @@ def _floats(
     return made
 
 
-def _stored(values: Any, scale: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def _stored(values: Any, scale: Any) -> tuple[Any, NDArray[np.float32]]:
     if values is None or scale is None:
         raise IndexMismatch("This index does not hold the tokens that were asked for.")
     return values, scale
@@ -187,7 +210,8 @@ def rerank(
     tokens: StoredTokens,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Re-rank score [K] and frame relevance [K, F] of the candidates of one query."""
-    answer = bundle.rerank(rerank_inputs(bundle.manifest, query, recall_score, tokens))
+    inputs = rerank_inputs(bundle.manifest, query, recall_score, tokens, threads=bundle.threads)
+    answer = bundle.rerank(inputs)
     if answer is None:
         raise IndexMismatch(f"The bundle {bundle.name} has no re-ranker; search with rerank off.")
     return answer
