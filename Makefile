@@ -24,7 +24,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[demo,dev,learn,ocr]'
+	$(PIP) install --constraint constraints.txt --editable '.[demo,dev,learn,ocr,cluster,cloud]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo

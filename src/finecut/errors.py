@@ -95,3 +95,21 @@ class NotFound(FinecutError):
 
 class MissingDependency(FinecutError):
     """An optional package is needed; the message holds the command that installs it."""
+
+
+class StorageError(FinecutError):
+    """An object store, or a file, that cannot be read or written; holds no secret."""
+
+    http_status = 503
+
+
+class ObjectNotFound(StorageError):
+    """No object, or file, of this name."""
+
+    http_status = 404
+
+
+class StorageConflict(StorageError):
+    """Somebody else made or changed an object since it was looked at."""
+
+    http_status = 409
