@@ -24,6 +24,7 @@ from finecut.cli.show import (
     say,
     time_text,
 )
+from finecut.errors import UsageError
 
 if TYPE_CHECKING:
     from finecut.bundle.load import Bundle
@@ -44,13 +45,16 @@ def register(app: typer.Typer) -> None:
             'finecut index ~/Videos /media/camera --exclude "*.part" --exclude drafts',
             "finecut index clips --index clips.index --levels frame --json",
             "finecut index ~/Videos --channels said,told,named",
+            "finecut index ~/Videos --keep-days 7",
         )
     )(index)
 
 
 @command
 def index(
-    roots: Annotated[list[Path], typer.Argument(help="Folders of videos, or video files.")],
+    roots: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of videos, or video files.")
+    ] = None,
     index: options.Index = None,
     bundle: options.BundleRef = None,
     levels: Annotated[
@@ -90,6 +94,23 @@ def index(
     force: Annotated[
         bool, typer.Option("--force", help="Index again what is indexed already.")
     ] = False,
+    keep_days: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="How long past states can be gone back to; kept for the next runs, an hour at "
+            "first.",
+        ),
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="STATE",
+            help="Go back to a past state instead: a number of finecut info --history, a date or "
+            "a time.",
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Say how the time was spent, stage by stage.")
     ] = False,
@@ -108,6 +129,11 @@ def index(
     from finecut.index.build import build_index
 
     directory = options.index_dir(index)
+    if as_of is not None:
+        _go_back(directory, as_of, roots, as_json=as_json)
+        return
+    if not roots:
+        raise UsageError("Say what to index: finecut index FOLDER")
     chosen = Bundle.load(bundle or bundle_of(directory), threads=threads)
     with Interrupt() as interrupt, _Progress() as progress:
         report = build_index(
@@ -122,6 +148,7 @@ def index(
             channels=None if channels is None else _channels(channels),
             ocr=ocr,
             speech="" if speech == "none" else speech,
+            keep_days=keep_days,
             on_event=progress.show,
             should_stop=lambda: interrupt.asked,
         )
@@ -140,6 +167,26 @@ def index(
         raise typer.Exit(EXIT_INTERRUPTED)
     if report.failures:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _go_back(directory: Path, as_of: str, roots: list[Path] | None, *, as_json: bool) -> None:
+    from finecut.index.history import moment_text
+    from finecut.index.restore import restore
+
+    if roots:
+        raise UsageError(
+            "--as-of goes back to a past state and indexes nothing: leave the folders out, and "
+            "index them afterwards."
+        )
+    past, version = restore(directory, as_of)
+    if as_json:
+        print_json({"index": str(directory), "as_of": past.to_json(), "version": version})
+        return
+    head = past.head
+    out(
+        f"{path_text(str(directory))} is as it was at {moment_text(head.at)} (commit "
+        f"{head.number}): {head.n_videos} videos, {time_text(head.video_s)}. Now {version}"
+    )
 
 
 def bundle_of(directory: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,9 +14,11 @@ from finecut.cli.show import bytes_text, command, out, path_text, print_json, sa
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command(epilog=options.examples("finecut info", "finecut info --index clips.index --json"))(
-        info
-    )
+    app.command(
+        epilog=options.examples(
+            "finecut info", "finecut info --index clips.index --json", "finecut info --history"
+        )
+    )(info)
     app.command(
         name="ls",
         epilog=options.examples("finecut ls", "finecut ls --failed", "finecut ls --json"),
@@ -35,13 +38,23 @@ def _date(seconds: float) -> str:
 
 
 @command
-def info(index: options.Index = None, as_json: options.Json = False) -> None:
+def info(
+    index: options.Index = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="List the states it can go back to, the newest first."),
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
     """What an index holds, its size and its bundle."""
     from dataclasses import asdict
 
     from finecut.index.store import Index
 
     directory = options.index_dir(index)
+    if history:
+        _show_history(directory, as_json=as_json)
+        return
     stats = Index.open(directory).stats()
     if as_json:
         print_json({"index": str(directory), **asdict(stats)})
@@ -61,6 +74,32 @@ def info(index: options.Index = None, as_json: options.Json = False) -> None:
         ("version", stats.version),
     ]
     table(rows)
+
+
+def _show_history(directory: Path, *, as_json: bool) -> None:
+    from finecut.index.history import DAY_S, MIN_KEEP_S, commits, moment_text
+
+    known = commits(directory)[::-1]
+    keep_s = max(known[0].head.keep_s, MIN_KEEP_S)
+    if as_json:
+        states = [commit.to_json() for commit in known]
+        print_json({"index": str(directory), "keep_days": keep_s / DAY_S, "history": states})
+        return
+    cells = [
+        (
+            str(commit.head.number),
+            moment_text(commit.head.at),
+            f"{commit.head.n_videos} videos",
+            f"{commit.head.n_clips} clips",
+            time_text(commit.head.video_s),
+        )
+        for commit in known
+    ]
+    table(cells, right=(0, 2, 3, 4))
+    say(
+        f"{len(known)} states; each is kept for {keep_s / DAY_S:.3g} days after the next one "
+        "(finecut index --keep-days). Go back with: finecut index --as-of NUMBER"
+    )
 
 
 @command

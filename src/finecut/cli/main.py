@@ -23,6 +23,7 @@ from finecut.cli import (
     mcp,
     search,
     serve,
+    switch,
     train,
     watch,
 )
@@ -66,6 +67,7 @@ for part in (
     serve,
     mcp,
     library,
+    switch,
     duplicates,
     doctor,
     bundle,

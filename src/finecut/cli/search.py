@@ -129,6 +129,12 @@ def search(
     paths_only: Annotated[
         bool, typer.Option("-f", "--paths-only", help="Print each video's path once, for pipes.")
     ] = False,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="STATE", help="Search a past state (finecut info --history)."
+        ),
+    ] = None,
     format: formats.FormatName = None,
     output: formats.Output = None,
     contact_sheet: formats.ContactSheet = None,
@@ -151,7 +157,7 @@ def search(
             f"got {asked}."
         )
     filters = search_filters(inside, after, before, longer, shorter, min_height)
-    searcher = _open(index, bundle, threads)
+    searcher = _open(index, bundle, threads, as_of)
     evidence = False
     if like is not None:
         video_id, time_s = _place(searcher, like)
@@ -201,10 +207,20 @@ def _threshold(searcher: Searcher) -> float:
     return calibration.threshold if calibration else 0.0
 
 
-def _open(index: Path | None, bundle: str | None, threads: int | None) -> Searcher:
-    from finecut.search.engine import Searcher
+def _open(
+    index: Path | None, bundle: str | None, threads: int | None, as_of: str | None = None
+) -> Searcher:
+    from finecut.search.opening import begin_opening
 
-    return Searcher.open(options.index_dir(index), bundle=bundle, threads=threads)
+    place = options.index_dir(index)
+    ready = begin_opening(place, bundle, threads)
+    from finecut.search.engine import Searcher  # takes as long as the graphs, which load meanwhile
+
+    if as_of is None:
+        return Searcher.open(place, bundle=ready)
+    from finecut.index.store import Index
+
+    return Searcher.open(Index.open(place, as_of=as_of), bundle=ready)
 
 
 def _read_image(path: Path) -> bytes:

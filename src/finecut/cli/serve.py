@@ -59,7 +59,7 @@ def serve(
             sys.stdout.flush()
 
     run(
-        options.index_dir(index),
+        options.index_place(index),
         host=host,
         port=port,
         token=token,

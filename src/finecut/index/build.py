@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finecut.errors import FinecutError, UsageError
+from finecut.index.history import DAY_S
 from finecut.index.meta import IndexMeta, Levels
 from finecut.index.plan import Stopped, make_plan
 from finecut.index.report import IndexEvent, IndexReport
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_DECODERS = 8  # by default; beyond it the encoder is what is waited for
 MOST_ENCODERS = 4
+MOST_DAYS = 36500  # that past states are kept
 
 
 def build_index(
@@ -39,6 +41,7 @@ def build_index(
     channels: Sequence[str] | None = None,
     ocr: bool | None = None,
     speech: str | Path | None = None,
+    keep_days: float | None = None,
     found: Scan | None = None,
     on_event: Callable[[IndexEvent], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -64,6 +67,8 @@ def build_index(
         ocr: read what is on the screen, that is with or without the channel shown.
         speech: folder of a Whisper model to transcribe videos with that have no subtitles; "" for
             no transcribing.
+        keep_days: how long a past state can be gone back to after the next commit, in days (at
+            least an hour). None: as it was in the last run.
         found: what was found under the roots just now; None: look.
         on_event: called with progress, from this thread.
         should_stop: asked often; once True the run commits what is done and ends.
@@ -77,6 +82,8 @@ def build_index(
     """
     if workers is not None and workers < 1:
         raise UsageError(f"`workers` must be at least 1, got {workers}.")
+    if keep_days is not None and not 0 <= keep_days <= MOST_DAYS:
+        raise UsageError(f"`keep_days` must be 0 to {MOST_DAYS}, got {keep_days!r}.")
     if levels not in ("video", "frame", "patch"):
         raise UsageError(f"`levels` must be video, frame or patch, got {levels!r}.")
     cores = os.cpu_count() or 1
@@ -109,6 +116,8 @@ def build_index(
             return run.report
         try:
             writer.set_texts(settings.channels_text, settings.speech)
+            if keep_days is not None:
+                writer.set_keep(keep_days * DAY_S)
             run.apply(writer, plan, found.unreadable)
             states = {name: state_of(text) for name, text in writer.text_states().items()}
             texts = TextPlan(settings, found.roots, states, follow_symlinks=follow_symlinks)
