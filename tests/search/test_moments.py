@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finecut.search.moments import ClipHit, find_moments
+from finecut.search.moments import ClipHit, _quantile, find_moments
 
 
 def hit(
@@ -151,3 +151,10 @@ def test_the_order_of_candidates_does_not_matter(hits: list[ClipHit], random):
 def test_fewer_are_the_first_of_more(hits: list[ClipHit], k: int):
     few, all_of_them = find_moments(hits, k), find_moments(hits)
     assert [(s.start_s, s.end_s) for s in few] == [(s.start_s, s.end_s) for s in all_of_them[:k]]
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60))
+def test_the_quantile_is_numpys_to_the_last_bit(values: list[float]) -> None:
+    shown = np.array(values, np.float32)
+    for share in (0.1, 0.5, 0.77):
+        assert _quantile(shown, share) == float(np.quantile(shown, share))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ class Bundle:
         self.manifest = files.manifest
         self._threads = threads
         self._asked = providers
-        self._lock = threading.RLock()
+        self._locks: dict[str, threading.RLock] = {}  # one each: two parts load side by side
         self._made: dict[str, Any] = {}
 
     @classmethod
@@ -102,11 +103,25 @@ class Bundle:
 
     def warm_up(self, *, video: bool = False) -> None:
         """Load the graphs a search needs (and the video graph) now rather than at first use."""
-        _ = self._tokenizer, self._text
+        _ = self._text
         if self.manifest.rerank:
             _ = self._rerank
+        _ = self._tokenizer
         if video:
             _ = self._video
+
+    def begin_warm_up(self) -> None:
+        """`warm_up` in a thread of its own: onnxruntime loads a graph while Python does the rest.
+
+        What goes wrong is raised where the part is used.
+        """
+
+        def load() -> None:
+            with contextlib.suppress(Exception):
+                self.warm_up()
+
+        # No daemon: one that is inside onnxruntime when Python ends would take the process down.
+        threading.Thread(target=load, name="finecut-warm-up").start()
 
     # -- videos ---------------------------------------------------------------------------------
 
@@ -279,7 +294,7 @@ class Bundle:
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         made = self._made.get(name)
         if made is None:
-            with self._lock:
+            with self._locks.setdefault(name, threading.RLock()):
                 made = self._made.get(name)
                 if made is None:
                     made = self._made[name] = make()

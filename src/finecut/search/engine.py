@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finecut.bundle.load import Bundle
-from finecut.errors import BundleError, IndexMismatch, UsageError
+from finecut.errors import IndexMismatch, UsageError
 from finecut.index.alias import follow
 from finecut.index.meta import read_head, read_meta
 from finecut.index.store import Index
@@ -28,9 +27,9 @@ from finecut.search.filters import Filters
 from finecut.search.fusion import Weights, read_weights
 from finecut.search.heard import Heard
 from finecut.search.languages import in_known_language
+from finecut.search.opening import bundle_of
 from finecut.search.query import Asked, QueryEncoder, stored_moment
 from finecut.search.snapshot import Snapshot
-from finecut.search.tune import Case, find_cases
 from finecut.search.understood import PICTURE, Sought, understand, without_texts
 from finecut.text.query_language import parse
 from finecut.types import Moment, Results
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finecut.search.labelled import LabelledQuery, VideoNames
+    from finecut.search.tune import Case
 
 MAX_K = 1000
 MAX_RECALL_K = 100_000
@@ -79,14 +79,13 @@ class Searcher:
         index = index if isinstance(index, Index) else follow(index)
         meta = index.meta if isinstance(index, Index) else read_meta(index)
         if not isinstance(bundle, Bundle):
-            bundle = _load_bundle(bundle, meta.bundle_ref, meta.bundle_name, threads)
+            bundle = bundle_of(meta, bundle, threads)
         if isinstance(index, Index) or meta.fingerprint != bundle.fingerprint:
             return cls(index if isinstance(index, Index) else Index.open(index), bundle)
-        with ThreadPoolExecutor(1, "finecut-warm-up") as pool:
-            warm = pool.submit(bundle.warm_up)
-            opened = Index.open(index)
-            warm.result()
-        return cls(opened, bundle)
+        bundle.begin_warm_up()
+        searcher = cls(Index.open(index), bundle)
+        bundle.warm_up()
+        return searcher
 
     def __repr__(self) -> str:
         index = self.index
@@ -247,6 +246,8 @@ class Searcher:
         self, labelled: Sequence[LabelledQuery], names: VideoNames, recall_k: int
     ) -> list[Case]:
         """Everything found for labelled sentences, to be ranked by any weights."""
+        from finecut.search.tune import find_cases
+
         return find_cases(
             self._snapshot.library(self.bundle), self._encoder, labelled, names, recall_k
         )
@@ -374,15 +375,3 @@ def _check_fingerprint(index: Index, bundle: Bundle) -> None:
             f"({bundle.fingerprint[:12]}). Search with the first one, or build the index anew: "
             f"finecut index FOLDER --index {index.directory} --bundle {bundle.ref} --force"
         )
-
-
-def _load_bundle(asked: str | Path | None, ref: str, name: str, threads: int | None) -> Bundle:
-    if asked is not None:
-        return Bundle.load(asked, threads=threads)
-    try:
-        return Bundle.load(ref, threads=threads)
-    except BundleError as error:
-        raise BundleError(
-            f"The index was built with the bundle {name}, found by {ref!r}, which does not load: "
-            f"{error} Where the bundle is elsewhere now, pass --bundle."
-        ) from error

@@ -69,9 +69,9 @@ def each_moment(hits: Sequence[ClipHit]) -> Iterator[Span]:
     order = sorted(hits, key=lambda hit: (-hit.score, hit.row))
     if not order:
         return
-    # The median; numpy's own would load numpy.ma, which a one-shot search need not wait for.
+    # The median. (numpy's own would load numpy.ma, which a one-shot search need not wait for.)
     typical = 0.5 * (order[(len(order) - 1) // 2].score + order[len(order) // 2].score)
-    poor = float(np.quantile(np.concatenate([hit.relevance for hit in order]), _POOR_QUANTILE))
+    poor = _quantile(np.concatenate([hit.relevance for hit in order]), _POOR_QUANTILE)
     place = {(hit.video, hit.number): hit for hit in order}
     used: set[tuple[int, int]] = set()
     for seed in order:
@@ -90,6 +90,17 @@ def each_moment(hits: Sequence[ClipHit]) -> Iterator[Span]:
                 number += step
         used.update((hit.video, hit.number) for hit in run)
         yield _trim(run, poor)
+
+
+def _quantile(values: NDArray[np.float32], share: float) -> float:
+    """`np.quantile` to the last bit, without what it imports and checks."""
+    ordered = np.sort(values)
+    at = (len(ordered) - 1) * share
+    below = int(at)
+    part = at - below
+    low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+    # From the nearer end, as numpy does.
+    return float(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part))
 
 
 def _trim(run: list[ClipHit], poor: float) -> Span:

@@ -23,13 +23,13 @@ _UNSPACED = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
     "\uac00-\ud7a3"  # Hangul syllables
 )
+# Patterns are compiled at their first use (re keeps them): it takes as long as importing all of
+# this package, and most searches meet no text.
 # Vowel signs of Indic scripts are marks, which \w leaves out: they belong to their word.
-_TERM = re.compile(
-    rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[^\W_\u30fb]|(?![{_UNSPACED}])[\u0900-\u0dff\u200c\u200d])+"
-)
-_EDGES = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
-_FIRST_UNSPACED = re.compile(rf"[{_UNSPACED}]")
-_MARKS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670]")
+_TERM = rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[^\W_\u30fb]|(?![{_UNSPACED}])[\u0900-\u0dff\u200c\u200d])+"
+_EDGES = r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
+_FIRST_UNSPACED = rf"[{_UNSPACED}]"
+_MARKS = "[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670]"
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d"})
 
 
@@ -40,7 +40,7 @@ def folded(text: str) -> str:
     'cafe strasse lodz елка ガ'
     """
     text = unicodedata.normalize("NFKC", text).casefold()
-    text = _MARKS.sub("", unicodedata.normalize("NFD", text))
+    text = re.sub(_MARKS, "", unicodedata.normalize("NFD", text))
     return unicodedata.normalize("NFC", text).translate(_LETTERS)
 
 
@@ -51,9 +51,9 @@ def sequence(text: str) -> list[str]:
     ['the', 'tokyo', 'tower', '东', '京', '塔', '333', 'm']
     """
     terms: list[str] = []
-    for match in _TERM.finditer(folded(text)):
+    for match in re.finditer(_TERM, folded(text)):
         run = match.group()
-        if _FIRST_UNSPACED.match(run):
+        if re.match(_FIRST_UNSPACED, run):
             terms += run
         else:
             terms.append(run[:LONGEST_TERM])
@@ -67,9 +67,9 @@ def query_terms(text: str) -> list[str]:
     ['猫', 'in', '东京', '京塔']
     """
     terms: list[str] = []
-    for match in _TERM.finditer(folded(text)):
+    for match in re.finditer(_TERM, folded(text)):
         run = match.group()
-        if not _FIRST_UNSPACED.match(run):
+        if not re.match(_FIRST_UNSPACED, run):
             terms.append(run[:LONGEST_TERM])
         elif len(run) == 1:
             terms.append(run)
@@ -85,9 +85,9 @@ def row_terms(text: str) -> str:
     'tokyo 东 京 塔 | 东京 京塔'
     """
     terms, pairs = sequence(text), []
-    for match in _TERM.finditer(folded(text)):
+    for match in re.finditer(_TERM, folded(text)):
         run = match.group()
-        if len(run) > 1 and _FIRST_UNSPACED.match(run):
+        if len(run) > 1 and re.match(_FIRST_UNSPACED, run):
             pairs += _pairs(run)
     return " ".join([*terms, BREAK, *pairs] if pairs else terms)
 
@@ -98,7 +98,7 @@ def apart(name: str) -> str:
     >>> apart("GoldenGate2019"), apart("IMG_0042b")
     ('Golden Gate 2019', 'IMG_0042 b')
     """
-    return _EDGES.sub(" ", name)
+    return re.sub(_EDGES, " ", name)
 
 
 def _pairs(run: str) -> list[str]:
