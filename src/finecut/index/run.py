@@ -13,6 +13,7 @@ from finecut.index.cache import MANY_TEXTS
 from finecut.index.content import path_id
 from finecut.index.decode_pool import DecodePool, Ended, Failed, Message, Probed, Request
 from finecut.index.encode import Encoded, Encoder, arrays_of
+from finecut.index.fragments import WrittenClips
 from finecut.index.plan import Job, Plan, reason_of
 from finecut.index.read_texts import ReadTexts
 from finecut.index.report import EventKind, Failure, IndexEvent, IndexReport
@@ -64,6 +65,7 @@ class Run:
         self.waiting_since = 0.0
         self.encoded: list[EncodedClip] = []
         self.encoded_bytes = 0
+        self.written: list[WrittenClips] = []
         self.finished: list[VideoUnderway] = []
         self.failed: list[tuple[VideoUnderway, VideoRow]] = []
         self.text_plan: TextPlan
@@ -176,15 +178,15 @@ class Run:
                 try:
                     for video, message in self._messages(pool):
                         if video is not None and message is not None:
-                            self._hear(video, message)
+                            self.hear(video, message)
                         self._encode(writer, encoder)
-                        self._commit_in_time(writer)
+                        self.commit_in_time(writer)
                     self._encode(writer, encoder, all_of_it=True)
                 except KeyboardInterrupt as error:
                     interrupt = error
                     self.report.stopped = True
             self.stages["encode"] = encoder.busy_s
-        self._commit(writer)
+        self.commit(writer)
         self.report.n_left = self.total_files - self.done_files
         writer.remove_unfinished()
         if interrupt is not None:
@@ -224,7 +226,7 @@ class Run:
                 self.stages["wait_decode"] += time.monotonic() - started
             yield item if item is not None else (None, None)
 
-    def _hear(self, video: VideoUnderway, message: Message) -> None:
+    def hear(self, video: VideoUnderway, message: Message) -> None:
         if isinstance(message, Ended):
             for stage, seconds in zip(DECODE_STAGES, message.stages_s, strict=True):
                 self.stages[stage] += seconds
@@ -244,10 +246,10 @@ class Run:
             self.waiting.append((video, message))
             video.n_waiting += 1
         elif isinstance(message, Failed):
-            self._fail(video, message.reason, message.message)
+            self.fail(video, message.reason, message.message)
         else:
             video.ended = message
-            self._finish_if_whole(video)
+            self.finish_if_whole(video)
 
     def _encode(
         self, writer: IndexWriter, encoder: Encoder[VideoUnderway], *, all_of_it: bool = False
@@ -274,11 +276,11 @@ class Run:
                 continue
             if item.tokens is None:
                 message = f"{item.owner.job.path}: {item.error}"
-                self._fail(item.owner, "not encoded", message)
+                self.fail(item.owner, "not encoded", message)
                 continue
             self._keep(writer, item)
         for video in {id(item.owner): item.owner for item in through}.values():
-            self._finish_if_whole(video)
+            self.finish_if_whole(video)
         if through:
             self.tell("clip", through[-1].owner.job.path)
 
@@ -297,21 +299,21 @@ class Run:
         self.report.n_frames += len(clip.times)
         self.report.video_s += clip.end_s - clip.start_s
 
-    def _finish_if_whole(self, video: VideoUnderway) -> None:
+    def finish_if_whole(self, video: VideoUnderway) -> None:
         if video.failed or video.ended is None or video.n_waiting:
             return
         path = video.job.path
         if video.known is not None:
             self.finished.append(video)
         elif not video.n_clips:
-            self._fail(video, "empty", f"{path}: no frame could be taken from it.")
+            self.fail(video, "empty", f"{path}: no frame could be taken from it.")
         elif not untouched(video.job.stamps[0]):
             message = f"{path} changed while it was read: still being written? Run again later."
-            self._fail(video, "being written", message)
+            self.fail(video, "being written", message)
         else:
             self.finished.append(video)
 
-    def _fail(self, video: VideoUnderway, reason: str, message: str) -> None:
+    def fail(self, video: VideoUnderway, reason: str, message: str) -> None:
         video.failed = True
         job = video.job
         if video.known is not None:  # it stays as it is; its texts are tried again next time
@@ -330,25 +332,28 @@ class Run:
         )
         self.failed.append((video, row))
 
-    def _commit_in_time(self, writer: IndexWriter) -> None:
+    def commit_in_time(self, writer: IndexWriter) -> None:
         n_ready = len(self.finished) + len(self.failed)
         if (
             self.encoded_bytes > PENDING_BYTES
             or n_ready >= COMMIT_VIDEOS
             or (n_ready and time.monotonic() - self.last_commit > COMMIT_S)
         ):
-            self._commit(writer)
+            self.commit(writer)
 
-    def _commit(self, writer: IndexWriter) -> None:
+    def commit(self, writer: IndexWriter) -> None:
         """Make what is encoded last, then say which files are done."""
         started = self.last_commit = time.monotonic()
         finished, failed, encoded = self.finished, self.failed, self.encoded
-        if not (finished or failed or encoded):
+        written = self.written
+        if not (finished or failed or encoded or written):
             return
         rows = [done_row(video, writer.build) for video in finished if video.known is None]
         rows += [row for _, row in failed]
-        writer.commit(encoded, rows, texts=[self._texts(video) for video in finished])
+        texts = [self._texts(video) for video in finished]
+        writer.commit(encoded, rows, texts=texts, written=written)
         self.finished, self.failed, self.encoded, self.encoded_bytes = [], [], [], 0
+        self.written = []
         self.stages["write"] += time.monotonic() - started
         report = self.report
         report.n_written += len(rows)

@@ -22,6 +22,7 @@ import numpy as np
 from finecut.errors import IndexCorrupt, IndexMismatch, UsageError
 from finecut.index import history, nearest, text_search
 from finecut.index.alias import follow
+from finecut.index.fragments import WrittenClips, append_written
 from finecut.index.lock import FileLock
 from finecut.index.meta import (
     HEAD_FILE,
@@ -262,19 +263,28 @@ class IndexWriter:
         videos: Sequence[VideoRow] = (),
         removed: Iterable[str] = (),
         texts: Sequence[VideoTexts] = (),
+        written: Sequence[WrittenClips] = (),
     ) -> None:
         """Store clips, put videos (new or changed rows) and take others away, for good.
 
         Clips may come before their video: they count from the commit that puts it.
+
+        Args:
+            clips: to be stored.
+            videos: rows to put.
+            removed: ids of videos to take away.
+            texts: of videos.
+            written: clips that other processes wrote beside the tables.
         """
         gone = [video_id for video_id in removed if video_id in self.videos]
-        if not (clips or videos or gone or texts):
+        if not (clips or videos or gone or texts or written):
             return
         if texts:
             self._put_texts(texts)
         if clips:
             self._append(TOKENS, tokens_to_arrow(clips, self.meta))
             self._append(CLIPS, clips_to_arrow(clips, self.meta))
+        append_written(self._tables, written)
         if videos:
             self._put_videos(videos)
         stale = list(gone)
