@@ -109,6 +109,10 @@ class ObjectNotFound(StorageError):
     http_status = 404
 
 
+class StorageDenied(StorageError):
+    """The credentials at hand, or none, do not allow this."""
+
+
 class StorageConflict(StorageError):
     """Somebody else made or changed an object since it was looked at."""
 

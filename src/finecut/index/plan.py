@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from finecut.errors import UsageError
+from finecut.errors import ObjectNotFound, StorageError, UsageError, VideoError
 from finecut.index.content import content_id
 from finecut.index.report import Failure
 from finecut.index.rows import PathStamp, VideoRow
-from finecut.index.scan import Scan, excluded, under
+from finecut.index.scan import Scan, excluded, stamp_of, under
+from finecut.storage.location import is_url
 
-ALWAYS_TRIED = ("permission",)  # failures that can be cured without touching the file
+ALWAYS_TRIED = ("permission", "network")  # failures that can be cured without touching the file
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Plan:
     put: list[VideoRow] = field(default_factory=list)  # with other paths or stamps than before
     removed: list[str] = field(default_factory=list)  # ids without a path left
     failures: list[Failure] = field(default_factory=list)  # known from before
-    unreadable: list[tuple[PathStamp, OSError]] = field(default_factory=list)
+    unreadable: list[tuple[PathStamp, OSError | VideoError]] = field(default_factory=list)
     n_files: int = 0
     n_unchanged: int = 0
     n_moved: int = 0
@@ -92,7 +93,7 @@ def make_plan(
     n_hashed = 0
     for path, stamp in files.items():
         row, before = known.get(path, (None, None))
-        if row is not None and stamp == before and not force and row.reason not in ALWAYS_TRIED:
+        if row is not None and stamp == before and not force and not _tried_again(row, path):
             plan.n_unchanged += row.status == "done"
             continue
         if should_stop is not None and should_stop():
@@ -104,7 +105,9 @@ def make_plan(
             video_id = content_id(path)
         except FileNotFoundError:
             continue  # gone since it was found: the next run sees it
-        except OSError as error:
+        except (OSError, VideoError) as error:
+            if isinstance(error, VideoError) and error.reason == "missing":
+                continue
             if row is not None and row.status == "done":
                 plan.n_unchanged += 1  # indexed, and merely not readable just now
             elif row is None or stamp != before or row.reason != reason_of(error):
@@ -148,9 +151,23 @@ def make_plan(
     return plan
 
 
-def reason_of(error: OSError) -> str:
+def reason_of(error: OSError | VideoError) -> str:
     """The short word for a file that cannot even be opened."""
+    if isinstance(error, VideoError):
+        return error.reason
     return "permission" if isinstance(error, PermissionError) else "unreadable"
+
+
+def message_of(path: str, error: OSError | VideoError) -> str:
+    """The same in a sentence."""
+    if isinstance(error, VideoError):
+        return str(error)
+    return f"{path} cannot be read: {error.strerror or error}."
+
+
+def _tried_again(row: VideoRow, path: str) -> bool:
+    # A decoder that fell silent was stuck in the file; or, reading over a network, in that.
+    return row.reason in ALWAYS_TRIED or (row.reason == "timeout" and is_url(path))
 
 
 def _gone(
@@ -173,16 +190,18 @@ def _gone(
             gone.append(path)
             continue
         try:
-            status = os.stat(path)
-        except FileNotFoundError:
+            if is_url(path) and path not in found.passed:
+                raise ObjectNotFound(path)  # a list of a bucket is whole
+            stamp = stamp_of(path)
+        except (FileNotFoundError, ObjectNotFound):
             gone.append(path)
             missing[root] = missing.get(root, 0) + 1
-        except OSError:
+        except (OSError, StorageError):
             continue  # there, or not: nobody can tell, so it stays
         else:  # of an unusual name, behind a link, hidden: once named by hand
-            files[path] = PathStamp(path, status.st_size, status.st_mtime_ns)
+            files[path] = stamp
     for root, count in missing.items():
-        if os.path.isdir(root) and not os.listdir(root):
+        if root in found.empty or (os.path.isdir(root) and not os.listdir(root)):
             raise UsageError(
                 f"{root} is empty, but the index knows {count} videos in it. Is the disk "
                 "connected? Nothing was changed. If they are gone for good: finecut rm "

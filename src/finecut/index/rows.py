@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from finecut.storage.location import is_url
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 class PathStamp:
     """A path under which a video was seen, and the stamps that tell whether it was touched."""
 
-    path: str  # absolute; bytes that are no Unicode are kept by surrogate escapes
+    path: str  # absolute, or a URL; bytes that are no Unicode are kept by surrogate escapes
     size_bytes: int
     mtime_ns: int
 
@@ -60,8 +62,10 @@ class VideoRow:
         return self.stamps[0].mtime_ns / 1e9 if self.stamps else 0.0
 
     def present_path(self) -> str | None:
-        """A path under which the video is there now, if any."""
-        return next((path for path in self.paths if os.path.exists(path)), None)
+        """A path under which the video is there now, if any; of those in buckets, which are not
+        asked, the first."""
+        here = next((path for path in self.paths if os.path.exists(path)), None)
+        return here or next(filter(is_url, self.paths), None)
 
 
 def failed_row(

@@ -14,7 +14,7 @@ from finecut.index.content import path_id
 from finecut.index.decode_pool import DecodePool, Ended, Failed, Message, Probed, Request
 from finecut.index.encode import Encoded, Encoder, arrays_of
 from finecut.index.fragments import WrittenClips
-from finecut.index.plan import Job, Plan, reason_of
+from finecut.index.plan import Job, Plan, message_of, reason_of
 from finecut.index.read_texts import ReadTexts
 from finecut.index.report import EventKind, Failure, IndexEvent, IndexReport
 from finecut.index.rows import PathStamp, VideoRow, failed_row
@@ -113,7 +113,7 @@ class Run:
             report.failures.append(Failure(folder, "unreadable folder", f"{folder}: {message}."))
         rows = list(plan.put)
         for stamp, error in plan.unreadable:
-            message = f"{stamp.path} cannot be read: {error.strerror or error}."
+            message = message_of(stamp.path, error)
             report.failures.append(Failure(stamp.path, reason_of(error), message))
             rows.append(
                 failed_row(

@@ -1,4 +1,6 @@
-"""Which files of some folders are videos to index. Looks at names and stamps, opens nothing."""
+"""Which files of some folders, on disks or in buckets, are videos to index.
+
+Looks at names and stamps and opens nothing (but ``.ts`` files, which may be no videos)."""
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from finecut.errors import UsageError
+from finecut.errors import ObjectNotFound, StorageError, UsageError
 from finecut.index.rows import PathStamp
+from finecut.storage import objects
+from finecut.storage.location import Location, is_url
 
 _ENDINGS = """
 .3g2 .3gp .amv .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2t .m2ts .m2v .m4v
@@ -33,30 +37,53 @@ NEVER = frozenset(
 """Folders that are passed over, as are hidden files and folders (unless named as a root)."""
 
 TS_PACKET, TS_SYNC = 188, 0x47
+TOLD_EVERY = 1000  # objects of a bucket between words of progress
 
 
 @dataclass(slots=True)
 class Scan:
     """What was found."""
 
-    roots: list[str]  # absolute
-    files: dict[str, PathStamp] = field(default_factory=dict)  # by absolute path, in order
+    roots: list[str]  # absolute paths, or URLs
+    files: dict[str, PathStamp] = field(default_factory=dict)  # by absolute path or URL, in order
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # folder, message
     held: set[str] = field(default_factory=set)  # paths to leave as the index knows them
+    empty: set[str] = field(default_factory=set)  # URLs with nothing below them
+    passed: set[str] = field(default_factory=set)  # objects that are there but not in `files`
 
 
 def absolute(path: str | Path) -> str:
-    """The absolute path, links not resolved, ``~`` expanded."""
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+    """The absolute path, links not resolved, ``~`` expanded; of a URL, its plain form."""
+    return str(Location.parse(path).absolute())
+
+
+def stamp_of(path: str) -> PathStamp:
+    """The stamp a file or object has now.
+
+    Raises:
+        OSError, StorageError: it is not there (FileNotFoundError, ObjectNotFound), or nobody can
+            tell.
+    """
+    if is_url(path):
+        known = objects.stat(Location.parse(path))
+        return _object_stamp(path, known.size, known.mtime_ns)
+    status = os.stat(path)
+    return PathStamp(path, status.st_size, status.st_mtime_ns)
+
+
+def _object_stamp(path: str, size_bytes: int, mtime_ns: int) -> PathStamp:
+    # Some stores tell fractions of a second in lists and not elsewhere.
+    return PathStamp(path, size_bytes, mtime_ns // 1_000_000_000 * 1_000_000_000)
 
 
 def under(path: str, folder: str) -> bool:
-    """Whether a path is a folder, or lies in it (both absolute).
+    """Whether a path is a folder, or lies in it (both absolute, or URLs).
 
-    >>> under("/a/b", "/a"), under("/ab", "/a"), under("/a", "/")
-    (True, False, True)
+    >>> under("/a/b", "/a"), under("/ab", "/a"), under("/a", "/"), under("s3://b/a", "s3://b")
+    (True, False, True, True)
     """
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+    sep = "/" if is_url(folder) else os.sep
+    return path == folder or path.startswith(folder.rstrip(sep) + sep)
 
 
 def excluded(path: str, root: str, patterns: Sequence[str]) -> bool:
@@ -68,7 +95,12 @@ def excluded(path: str, root: str, patterns: Sequence[str]) -> bool:
     """
     if not patterns:
         return False
-    below = os.path.relpath(path, root) if path != root else os.path.basename(path)
+    if path == root:
+        below = os.path.basename(path)
+    elif is_url(root):
+        below = path[len(root) + 1 :]
+    else:
+        below = os.path.relpath(path, root)
     parts = below.replace(os.sep, "/").split("/")
     whole = path.replace(os.sep, "/")
     for count in range(1, len(parts) + 1):
@@ -88,13 +120,15 @@ def scan(
     """Find the videos under some folders (or the files themselves).
 
     Args:
-        roots: folders and files; they may overlap. A root that is a link is followed.
+        roots: folders and files, or URLs of them; they may overlap. A root that is a link is
+            followed.
         exclude: globs, on names, paths below the root or whole paths.
         follow_symlinks: go through links to folders and files, each target once.
         on_folder: called with every folder and the number of files found so far.
 
     Raises:
         UsageError: a root does not exist, cannot be read, or is no file or folder.
+        MissingDependency: a URL, without the package for its store.
     """
     patterns = [pattern.replace(os.sep, "/").rstrip("/") for pattern in exclude]
     found = Scan(roots=list(dict.fromkeys(absolute(root) for root in roots)))
@@ -102,6 +136,9 @@ def scan(
         raise UsageError("Name at least one folder or file to index.")
     walk = _Walk(found, patterns, follow_symlinks, on_folder)
     for root in found.roots:
+        if is_url(root):
+            _objects(found, root, patterns, on_folder)
+            continue
         try:
             status = os.stat(root)
             if stat.S_ISDIR(status.st_mode):
@@ -194,6 +231,58 @@ class _Walk:
         self.found.files[path] = PathStamp(path, status.st_size, status.st_mtime_ns)
 
 
+def _objects(
+    found: Scan,
+    root: str,
+    patterns: Sequence[str],
+    on_folder: Callable[[str, int], None] | None,
+) -> None:
+    """The videos below a URL, or the one it names. One list, or an error: never a part of it."""
+    place = Location.parse(root)
+    count = 0
+    try:
+        for one, size_bytes, mtime_ns in objects.walk(place):
+            if on_folder and count % TOLD_EVERY == 0:
+                on_folder(root, len(found.files))
+            count += 1
+            _add_object(found, root, one, _object_stamp(str(one), size_bytes, mtime_ns), patterns)
+        if not count and place.key:
+            found.files[root] = stamp_of(root)
+        elif not count:
+            found.empty.add(root)
+    except ObjectNotFound as error:
+        raise UsageError(
+            f"There is nothing at {root}. Check the name. Nothing was changed. What is gone for "
+            "good leaves the index by: finecut rm URL"
+        ) from error
+    except StorageError as error:
+        raise UsageError(f"{error} Nothing was changed.") from error
+
+
+def _add_object(
+    found: Scan, root: str, place: Location, stamp: PathStamp, patterns: Sequence[str]
+) -> None:
+    *folders, name = stamp.path[len(root) + 1 :].split("/")
+    found.passed.add(stamp.path)
+    if os.path.splitext(name)[1].lower() not in SUFFIXES:
+        return
+    for part in (*folders, name):
+        if part.startswith(".") or part in NEVER or (part.endswith(".lance") and part in folders):
+            return
+    if excluded(stamp.path, root, patterns):
+        return
+    try:
+        addressable = Location.parse(stamp.path) == place
+    except UsageError:
+        addressable = False
+    if not addressable:
+        message = "a name with empty parts, dots as parts or a signature cannot be asked for"
+        found.unreadable.append((stamp.path, message))
+    elif looks_like_video(stamp.path):
+        found.passed.discard(stamp.path)
+        found.files[stamp.path] = stamp
+
+
 def _stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
@@ -206,10 +295,14 @@ def looks_like_video(path: str) -> bool:
     suffix = os.path.splitext(path)[1].lower()
     if suffix != ".ts":
         return suffix in SUFFIXES
+    most = 2 * TS_PACKET + 1
     try:
-        with open(path, "rb") as file:
-            start = file.read(2 * TS_PACKET + 1)
-    except OSError:
+        if is_url(path):
+            start = objects.read_range(Location.parse(path), 0, most)
+        else:
+            with open(path, "rb") as file:
+                start = file.read(most)
+    except (OSError, StorageError):
         return True  # tried, so that it is reported
     return len(start) <= TS_PACKET or any(
         start[offset] == start[offset + TS_PACKET] == TS_SYNC

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 
+from finecut.errors import StorageError
 from finecut.index.decode_pool import Ended
 from finecut.index.plan import Job
 from finecut.index.read_texts import ReadTexts
 from finecut.index.rows import PathStamp, VideoRow, failed_row
+from finecut.index.scan import stamp_of
 from finecut.index.text_plan import TextJob
 from finecut.index.writer import now
 from finecut.types import VideoProbe
@@ -37,10 +38,9 @@ class VideoUnderway:
 def untouched(stamp: PathStamp) -> bool:
     """Whether a file is as it was when it was found."""
     try:
-        status = os.stat(stamp.path)
-    except OSError:
+        return stamp_of(stamp.path) == stamp
+    except (OSError, StorageError):
         return False
-    return (status.st_size, status.st_mtime_ns) == (stamp.size_bytes, stamp.mtime_ns)
 
 
 def done_row(video: VideoUnderway, build: int) -> VideoRow:

@@ -21,6 +21,7 @@ from finecut.errors import (
     MissingDependency,
     ObjectNotFound,
     StorageConflict,
+    StorageDenied,
     StorageError,
     UsageError,
 )
@@ -89,11 +90,18 @@ def read_with_etag(place: Location) -> tuple[bytes, str]:
         _raise(error, place)
 
 
-def read_range(place: Location, start: int, end: int) -> bytes:
+def read_range(place: Location, start: int, end: int, *, if_match: str = "") -> bytes:
     """The bytes from ``start`` up to, and without, ``end``; fewer where the object ends before.
+
+    Args:
+        place: of the object.
+        start: the first byte.
+        end: the first byte left out.
+        if_match: only of the content with this etag; "" for whatever is there. Objects only.
 
     Raises:
         As `read_bytes`.
+        StorageConflict: the content is another one than ``if_match`` says.
         UsageError: ``start`` is below 0 or ``end`` before ``start``.
     """
     if not 0 <= start <= end:
@@ -111,7 +119,12 @@ def read_range(place: Location, start: int, end: int) -> bytes:
 
     store = _store(place)
     try:
-        return bytes(obstore.get_range(store, place.key, start=start, end=end))
+        if not if_match:
+            return bytes(obstore.get_range(store, place.key, start=start, end=end))
+        answer = obstore.get(
+            store, place.key, options={"range": (start, end), "if_match": if_match}
+        )
+        return bytes(answer.bytes())
     except Exception as error:
         _raise(error, place)
 
@@ -462,13 +475,13 @@ def _mapped(error: Exception, place: Location) -> Exception:
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or re.search(
         r"\b40[13]\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken", text
     ):
-        return StorageError(
+        return StorageDenied(
             f"{place} may not be accessed ({told}). Check the credentials in the environment "
             "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN …) and the rights they "
             "have."
         )
     if "169.254.169.254" in text or "credential" in text.lower():
-        return StorageError(
+        return StorageDenied(
             f"No credentials were found for {place}. Set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY (or those of your store), or AWS_SKIP_SIGNATURE=true for a "
             "public bucket."

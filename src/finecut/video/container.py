@@ -1,4 +1,5 @@
-"""Opening a video safely: local files only, known containers only, the best video stream."""
+"""Opening a video safely: a local file or an object of a store, known containers only, the best
+video stream."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.logging
@@ -17,6 +19,7 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from finecut.errors import LimitError, VideoError
+from finecut.storage.location import is_url
 from finecut.video.spec import DEFAULT_LIMITS, Limits
 
 # FFmpeg writes warnings about damaged files to stderr; our errors say what matters.
@@ -35,19 +38,59 @@ _WHOLE_IMAGES = {"png", "bmp", "tiff", "webp"}
 
 @contextmanager
 def open_container(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputContainer]:
-    """A local file's container, whatever it holds, closed at the end.
+    """A file's container, whatever it holds, closed at the end.
+
+    Args:
+        path: of a local file, or the URL of an object, of which only what is needed is fetched.
+        limits: guards.
 
     Raises:
-        VideoError: ``reason`` is "missing", "not a file", "no permission", "empty" or "unreadable".
+        VideoError: ``reason`` is "missing", "not a file", "no permission", "empty" or "unreadable";
+            of an object also "permission", "network" or "changed", and the last two at any time.
     """
     path = os.fspath(path)
+    if is_url(path):
+        with _open_object(path, limits) as container:
+            yield container
+        return
     _check_file(path)
+    container = _open(path, "file:" + path, limits)
     try:
-        container = av.open(
-            "file:" + path,
+        yield container
+    finally:
+        container.close()
+
+
+@contextmanager
+def _open_object(path: str, limits: Limits) -> Iterator[InputContainer]:
+    from finecut.storage.media import open_media
+
+    with open_media(path) as media:
+        if not media.size:
+            raise VideoError(f"{path}: the object is empty.", reason="empty")
+        try:
+            container = _open(path, media, limits)
+            try:
+                yield container
+            finally:
+                container.close()
+        except Exception as error:
+            # What a decoder makes of a file that ends too soon says less than why it does.
+            if media.failure is not None and media.failure is not error:
+                raise media.failure from error
+            raise
+        media.check()
+
+
+def _open(path: str, source: Any, limits: Limits) -> InputContainer:
+    try:
+        return av.open(
+            source,
+            "r",
             metadata_errors="replace",
             options={
-                "protocol_whitelist": "file",
+                # No container may have anything opened but itself.
+                "protocol_whitelist": "file" if isinstance(source, str) else "none",
                 "format_whitelist": CONTAINERS,
                 "max_pixels": str(limits.max_pixels),
             },
@@ -60,10 +103,6 @@ def open_container(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Iterato
             "The file is damaged, incomplete or of another kind.",
             reason="unreadable",
         ) from error
-    try:
-        yield container
-    finally:
-        container.close()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def probe(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> VideoProbe:
             duration_s=duration_s,
             fps=fps,
             has_audio=bool(container.streams.audio),
-            size_bytes=os.stat(path).st_size,
+            size_bytes=container.size,
             recorded_at=_recorded_at(container),
         )
 
