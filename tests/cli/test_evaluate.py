@@ -82,8 +82,8 @@ def test_similarities_load_no_torch(place: Path, call: Run) -> None:
     import subprocess
 
     code = (
-        "import sys; from finecut.cli.main import app;"
-        "app(sys.argv[1:], standalone_mode=False);"
+        "import sys; from finecut.cli.main import program;"
+        "program()(sys.argv[1:], standalone_mode=False);"
         "print([m for m in sys.modules if m.split('.')[0] == 'torch'])"
     )
     words = ["evaluate", "--sims", "sims.npy", "--text-to-video", "right.npy"]

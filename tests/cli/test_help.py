@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from cli.conftest import Library, Run
 from color_bundle import make_color_bundle
-from finecut.cli.main import VERBS
+from finecut.cli.main import HOMES, VERBS, program
 from finecut.cli.reference import reference
 from index.clips import write_video
 
@@ -66,6 +67,19 @@ def with_output() -> dict[str, str]:
         else:
             command = ""
     return found
+
+
+@pytest.mark.parametrize("module", HOMES)
+def test_a_module_registers_the_verbs_it_is_the_home_of(module: str):
+    whole = program()
+    mine = program(HOMES[module][0])
+
+    def verbs(app: typer.Typer) -> set[str]:
+        commands = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+        return commands | {str(group.name) for group in app.registered_groups}
+
+    assert verbs(mine) == set(HOMES[module])
+    assert verbs(whole) == VERBS
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 
-from finecut.cli.main import app
+from finecut.cli.main import program
 from finecut.learn.checkpoint import load_checkpoint
 from finecut.learn.data.synthetic_files import write_corpus
 
@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(place: Path, *arguments: object) -> tuple[int, str, str]:
-    done = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    done = CliRunner().invoke(program(), ["train", *map(str, arguments)])
     return done.exit_code, done.stdout, done.stderr
 
 

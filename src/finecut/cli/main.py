@@ -4,44 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 import typer
 
 import finecut
-from finecut.cli import (
-    bundle,
-    cut,
-    data,
-    demo,
-    doctor,
-    duplicates,
-    evaluate,
-    index,
-    learn,
-    library,
-    mcp,
-    search,
-    serve,
-    switch,
-    train,
-    watch,
-)
 from finecut.cli.show import EXIT_FAILED, EXIT_INTERRUPTED, os_error_text, out, say, say_error
 
-app = typer.Typer(
-    name="finecut",
-    help="Find moments in videos by a sentence.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExamples:\n"
-    "  finecut index ~/Videos\n"
-    '  finecut search "a dog catches a frisbee"\n'
-    "  finecut serve",
-)
+# Which module registers which verbs, in the order of --help. A call imports and registers the
+# module of its own verb alone: that of all the others takes longer than a small verb's work.
+HOMES = {
+    "index": ("index",),
+    "watch": ("watch",),
+    "search": ("search", "quality"),
+    "cut": ("cut",),
+    "serve": ("serve",),
+    "mcp": ("mcp",),
+    "library": ("info", "ls", "rm"),
+    "switch": ("switch",),
+    "duplicates": ("duplicates",),
+    "doctor": ("doctor",),
+    "bundle": ("models", "bundle"),
+    "demo": ("demo",),
+    "learn": ("export", "flops"),
+    "data": ("data",),
+    "train": ("train",),
+    "evaluate": ("evaluate",),
+}
+VERBS = frozenset(verb for verbs in HOMES.values() for verb in verbs)
 
 
 def _version(asked: bool) -> None:
@@ -50,7 +41,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
@@ -59,32 +49,30 @@ def _options(
     pass
 
 
-for part in (
-    index,
-    watch,
-    search,
-    cut,
-    serve,
-    mcp,
-    library,
-    switch,
-    duplicates,
-    doctor,
-    bundle,
-    demo,
-    learn,
-    data,
-    train,
-    evaluate,
-):
-    part.register(app)
+def program(verb: str | None = None) -> typer.Typer:
+    """The command line: whole, or as much of it as one verb needs."""
+    app = typer.Typer(
+        name="finecut",
+        help="Find moments in videos by a sentence.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        epilog="\b\nExamples:\n"
+        "  finecut index ~/Videos\n"
+        '  finecut search "a dog catches a frisbee"\n'
+        "  finecut serve",
+    )
+    app.callback()(_options)
+    for module, verbs in HOMES.items():
+        if verb in verbs or verb not in VERBS:
+            import_module(f"finecut.cli.{module}").register(app)
+    return app
+
 
 # Verbs that go on from where they were interrupted.
 GOES_ON = frozenset(["index", "demo", "data", "train", "evaluate"])
-VERBS = frozenset(
-    [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-    + [group.name or "" for group in app.registered_groups]
-)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -101,6 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments = ["search", *arguments]
     as_json = "--json" in arguments
     try:
+        app = program(arguments[0] if arguments else None)
         code = app(args=arguments, standalone_mode=False, prog_name="finecut")
         sys.stdout.flush()
     except KeyboardInterrupt:

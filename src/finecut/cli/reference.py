@@ -34,10 +34,10 @@ A first word that is no verb and holds a space is a sentence: `finecut "a dog ru
 
 def reference() -> str:
     """All of docs/cli.md."""
-    from finecut.cli.main import app
+    from finecut.cli.main import program
 
     parts = [INTRO]
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(program())
     for path, command in _walk("finecut", root):
         context = command.make_context(
             path, [], resilient_parsing=True, terminal_width=WIDTH, max_content_width=WIDTH
