@@ -16,7 +16,7 @@ from finecut.bundle.place import STARTER, find_bundle, lasting_ref
 from finecut.bundle.query_bank import QueryBank, read_query_bank
 from finecut.bundle.session import Graph, choose_providers
 from finecut.bundle.tokens import Tokens, load_tokenizer, tokenize
-from finecut.errors import BundleError, ShapeError, UsageError
+from finecut.errors import BundleError, FinecutError, ShapeError, UsageError
 from finecut.types import TextTokens, VideoTokens, check_shape
 
 if TYPE_CHECKING:
@@ -103,22 +103,23 @@ class Bundle:
 
     def warm_up(self, *, video: bool = False) -> None:
         """Load the graphs a search needs (and the video graph) now rather than at first use."""
-        _ = self._text
+        _ = self._tokenizer, self._text
         if self.manifest.rerank:
             _ = self._rerank
-        _ = self._tokenizer
         if video:
             _ = self._video
 
     def begin_warm_up(self) -> None:
-        """`warm_up` in a thread of its own: onnxruntime loads a graph while Python does the rest.
+        """Load the graphs a search needs in a thread of their own: Python goes on meanwhile.
 
-        What goes wrong is raised where the part is used.
+        What goes wrong is raised where the graph is used.
         """
 
         def load() -> None:
-            with contextlib.suppress(Exception):
-                self.warm_up()
+            with contextlib.suppress(FinecutError):
+                _ = self._text
+                if self.manifest.rerank:
+                    _ = self._rerank
 
         # No daemon: one that is inside onnxruntime when Python ends would take the process down.
         threading.Thread(target=load, name="finecut-warm-up").start()
