@@ -40,6 +40,7 @@ TOKENS_LIMIT_BYTES = 2 << 30
 FEW_TEXTS = 200_000  # lists of their words are made in a second or two, by whoever needs them
 MANY_TEXTS = 2_000_000  # and of so many at the end of a run; beyond, Lance searches them
 PATCHES = "patches"  # the one column that is read where it lies, so kept as products take it
+PATCH_SCALE = "patch_scale"
 COPY_ROWS = 512  # clips per step while copying tokens
 COPY_VECTORS = 1 << 15  # and while copying recall vectors
 

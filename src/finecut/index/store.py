@@ -12,7 +12,7 @@ import numpy as np
 
 from finecut.errors import IndexCorrupt, NotFound, ShapeError, UsageError
 from finecut.index.alias import follow
-from finecut.index.cache import FEW_TEXTS, PATCHES, Cache, Snapshot, ask_for
+from finecut.index.cache import FEW_TEXTS, PATCH_SCALE, PATCHES, Cache, Snapshot, ask_for
 from finecut.index.history import find
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
 from finecut.index.nearest import nearest_rows
@@ -198,8 +198,14 @@ class Index:
 
     # -- stage 2 -------------------------------------------------------------------------------
 
-    def tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> StoredTokens:
+    def tokens(
+        self, rows: Sequence[int] | NDArray[np.int64], *, patches: bool = True
+    ) -> StoredTokens:
         """The stored tokens of K clips, in the order asked for, padded to the longest.
+
+        Args:
+            rows: in the gallery.
+            patches: False leaves them out, which are most of what is read.
 
         Raises:
             UsageError: a row is outside the gallery.
@@ -210,13 +216,13 @@ class Index:
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= n_clips):
             raise UsageError(f"Clips are numbered 0 to {n_clips - 1}, got {wanted.tolist()!r:.80}.")
         if self._snapshot.tokens is not None:
-            return self._padded(wanted, *self._cached(wanted))
-        columns = self._tables().frames(wanted)
-        patches = None
+            return self._padded(wanted, *self._cached(wanted, patches))
+        columns = self._tables().frames(wanted, patches=patches)
+        parts = None
         if PATCHES in columns:
             stops = np.cumsum(self.clips.n_frames[wanted])
-            patches = np.split(excess_128(columns.pop(PATCHES)), stops)[:-1]  # the last is empty
-        return self._padded(wanted, columns, patches)
+            parts = np.split(excess_128(columns.pop(PATCHES)), stops)[:-1]  # the last is empty
+        return self._padded(wanted, columns, parts)
 
     def strip(self, row: int) -> Strip:
         """The thumbnails of one clip.
@@ -237,7 +243,7 @@ class Index:
         )
 
     def _cached(
-        self, rows: NDArray[np.int64]
+        self, rows: NDArray[np.int64], with_patches: bool
     ) -> tuple[dict[str, NDArray[Any]], list[NDArray[np.uint8]] | None]:
         """Frame columns of these rows on end, and views of their patches, out of the maps."""
         assert self._snapshot.tokens is not None
@@ -246,11 +252,13 @@ class Index:
         spans = [slice(*span) for span in zip(first.tolist(), last.tolist(), strict=True)]
         kept = dict(self._snapshot.tokens)
         patches = kept.pop(PATCHES, None)
+        if not with_patches:
+            kept.pop(PATCH_SCALE, None)
         columns = {
             name: np.concatenate([column[span] for span in spans]) if spans else column[:0]
             for name, column in kept.items()
         }
-        if patches is None:
+        if patches is None or not with_patches:
             return columns, None
         ask_for(patches, spans)
         flat = np.asarray(patches)  # its slices are cheaper than those of a memmap

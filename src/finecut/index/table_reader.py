@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexCorrupt
-from finecut.index.cache import frame_columns
+from finecut.index.cache import PATCH_SCALE, PATCHES, frame_columns
 from finecut.index.meta import Head, IndexMeta
 from finecut.index.rows import ClipTable, VideoRow
 from finecut.index.tables import (
@@ -112,9 +112,12 @@ class TableReader:
         column = self.dataset(CLIPS).take(offsets, columns=["recall"]).column(0)
         return ragged_numpy(column, (self.meta.recall_dim,), fixed=True)
 
-    def frames(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Frame columns of these gallery rows on end, [T, …]."""
+    def frames(self, rows: NDArray[np.int64], *, patches: bool = True) -> dict[str, NDArray[Any]]:
+        """Frame columns of these gallery rows on end, [T, …]; without patches if they are not
+        wanted."""
         columns = frame_columns(self.meta)
+        if not patches:
+            columns = {n: c for n, c in columns.items() if n not in (PATCHES, PATCH_SCALE)}
         if not len(rows):
             return {name: np.zeros((0, *tail), kind) for name, (kind, tail) in columns.items()}
         table = self.take(self.token_row[rows], list(columns))

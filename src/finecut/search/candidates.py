@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finecut.search.depth import frame_features, settle
 from finecut.search.moments import ClipHit
 from finecut.search.rerank import lacking, rerank, token_sims
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from finecut.bundle.load import Bundle
     from finecut.index.rows import StoredTokens
     from finecut.index.store import Index
+    from finecut.search.depth import Depth
     from finecut.types import TextTokens
 
 BLOCK = 256  # candidates in one run of the re-ranker: bounds memory when the whole gallery is asked
@@ -31,6 +33,7 @@ class Candidates:
     recall_scores: NDArray[np.float32]  # [K]
     rerank_scores: NDArray[np.float32] | None  # [K]; None where stage 1 has the last word
     hits: list[ClipHit]  # [K]
+    settled: float = -np.inf  # hits from this score on are where they belong, for certain
 
 
 def find_candidates(
@@ -42,13 +45,17 @@ def find_candidates(
     allowed: NDArray[np.bool_] | None = None,
     reranked: bool = True,
     also: NDArray[np.int64] | None = None,
+    k: int = 0,
+    depth: Depth | None = None,
 ) -> Candidates:
     """The ``recall_k`` clips of the largest inner product with the query, re-ranked.
 
     Without re-ranking (not wanted, no such graph, or an index without the levels it needs) the
     recall scores decide. Frame relevance is the cosine of text and frame, which one can compare
     between clips; a cross re-ranker's own where it is what matches text and frames. ``also`` are
-    clips [N] that are looked at wherever stage 1 has them.
+    clips [N] that are looked at wherever stage 1 has them. With a ``depth`` only so many are
+    re-ranked as the first ``k`` need; of the others the score is a prediction below
+    `Candidates.settled`.
     """
     rows, recall_scores = index.recall(query.recall, recall_k, allowed)
     rows = np.asarray(rows, np.int64)
@@ -58,14 +65,18 @@ def find_candidates(
         rows, recall_scores = np.append(rows, more), np.append(recall_scores, own)
         order = np.argsort(-recall_scores, kind="stable")
         rows, recall_scores = rows[order], recall_scores[order]
-    looked = look_closely(bundle, index, query, rows, recall_scores, reranked=reranked)
+    if depth is not None and reranked and 0 < k < len(rows) <= BLOCK:
+        looked = look_as_needed(bundle, index, query, rows, recall_scores, k, depth)
+    else:
+        looked = look_closely(bundle, index, query, rows, recall_scores, reranked=reranked)
     if looked.scores is None:
         order, final = np.arange(len(rows)), recall_scores
     else:
         order, final = np.argsort(-looked.scores, kind="stable"), looked.scores
     hits = clip_hits(index, rows[order], final[order], looked, order)
     scores = None if looked.scores is None else final[order]
-    return Candidates(rows[order], recall_scores[order], scores, hits)
+    settled = float(final[order[k - 1]]) if looked.guessed else -np.inf
+    return Candidates(rows[order], recall_scores[order], scores, hits, settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,7 @@ class Looked:
     scores: NDArray[np.float32] | None  # [K] of the re-ranker; None where there is none
     times: list[NDArray[np.float64]]  # K x [F]
     relevance: list[NDArray[np.float32]]  # K x [F] in [0, 1], one scale for all
+    guessed: int = 0  # of the scores are predictions, all below the k-th best
 
 
 def look_closely(
@@ -110,6 +122,39 @@ def look_closely(
     cross = graph is not None and graph.kind == "cross"
     relevance = scaled_weights(relevance, final) if cross else one_scale(relevance)
     return Looked(final if scores else None, times, relevance)
+
+
+def look_as_needed(
+    bundle: Bundle,
+    index: Index,
+    query: TextTokens,
+    rows: NDArray[np.int64],
+    recall_scores: NDArray[np.float32],
+    k: int,
+    depth: Depth,
+) -> Looked:
+    """As `look_closely`, but patches are read only as far as the first ``k`` need it.
+
+    Frames are read of all, so that what is relevant is on the same scale. Clips of the videos that
+    are among the first k are always looked at: a moment may reach into them.
+    """
+    frames = index.tokens(rows, patches=False)
+    predicted = depth.predict(frame_features(query, recall_scores, frames))
+
+    def look(places: NDArray[np.int64]) -> NDArray[np.float32]:
+        return rerank(bundle, query, recall_scores[places], index.tokens(rows[places]))[0]
+
+    scores, looked = settle(predicted, depth.margin, k, look)
+    video = index.clips.video[rows]
+    first = np.argsort(-scores, kind="stable")[:k]
+    beside = np.flatnonzero(~looked & np.isin(video, video[first]))
+    if len(beside):
+        scores[beside] = look(beside)
+        looked[beside] = True
+    sims = plain_relevance(query, frames)
+    times = [own[mask] for own, mask in zip(frames.times, frames.frame_mask, strict=True)]
+    relevance = [own[mask] for own, mask in zip(sims, frames.frame_mask, strict=True)]
+    return Looked(scores, times, one_scale(relevance), int((~looked).sum()))
 
 
 def clip_hits(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from finecut.search.answering import Library
 from finecut.search.calibration import Confidence
+from finecut.search.depth import Depths
 from finecut.search.fusion import read_weights
 from finecut.search.known_copies import KnownCopies
 
@@ -27,6 +28,7 @@ class Snapshot:
     def __init__(self, index: Index, bundle: Bundle) -> None:
         self.index = index
         self.confidence = Confidence(bundle, index)
+        self.depths = Depths(bundle, index)
         self._copies = KnownCopies(index.directory)
         self._masks: dict[Filters, NDArray[np.bool_] | None] = {}
 
@@ -49,4 +51,6 @@ class Snapshot:
         """What answering takes of it."""
         weights = read_weights(self.index.directory)
         copies = self._copies.groups()
-        return Library(bundle, self.index, self.confidence, weights, self.channels, copies)
+        return Library(
+            bundle, self.index, self.confidence, weights, self.channels, copies, self.depths
+        )

@@ -51,7 +51,8 @@ def patch_products(
     digits, unit = _digits(text)
     size = sum(part.nbytes for part in parts)
     wanted = min(threads or _cores(), _MOST_THREADS, 1 + size // _WORTH_A_THREAD)
-    groups = [parts[i : i + CLIPS_PER_RUN] for i in range(0, len(parts), CLIPS_PER_RUN)]
+    step = max(1, min(CLIPS_PER_RUN, -(-len(parts) // wanted)))
+    groups = [parts[i : i + step] for i in range(0, len(parts), step)]
     if wanted > 1 and len(groups) > 1:
         rest = [_pool().submit(_run_all, groups[i::wanted], digits) for i in range(1, wanted)]
         shares = [_run_all(groups[::wanted], digits), *(share.result() for share in rest)]
