@@ -16,11 +16,14 @@ from finecut.index.run import Run
 from finecut.index.scan import Scan, absolute, scan
 from finecut.index.tables import plain_message
 from finecut.index.text_plan import TextPlan, TextSettings, state_of
+from finecut.index.underway import VideoUnderway
 from finecut.index.writer import IndexWriter, now
 from finecut.video.spec import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from finecut.bundle.load import Bundle
+
+Work = Callable[[Run, IndexWriter, list[VideoUnderway]], None]
 
 MOST_DECODERS = 8  # by default; beyond it the encoder is what is waited for
 MOST_ENCODERS = 4
@@ -43,6 +46,7 @@ def build_index(
     speech: str | Path | None = None,
     keep_days: float | None = None,
     found: Scan | None = None,
+    work: Work | None = None,
     on_event: Callable[[IndexEvent], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> IndexReport:
@@ -70,6 +74,7 @@ def build_index(
         keep_days: how long a past state can be gone back to after the next commit, in days (at
             least an hour). None: as it was in the last run.
         found: what was found under the roots just now; None: look.
+        work: what reads, encodes and commits the videos; None: processes of this machine.
         on_event: called with progress, from this thread.
         should_stop: asked often; once True the run commits what is done and ends.
 
@@ -121,12 +126,16 @@ def build_index(
             run.apply(writer, plan, found.unreadable)
             states = {name: state_of(text) for name, text in writer.text_states().items()}
             texts = TextPlan(settings, found.roots, states, follow_symlinks=follow_symlinks)
-            run.work(
-                writer,
-                run.plan_texts(writer, plan, found.files, texts),
-                workers or min(MOST_DECODERS, cores),
-                bundle.threads or min(MOST_ENCODERS, cores),
-            )
+            videos = run.plan_texts(writer, plan, found.files, texts)
+            if work is not None:
+                work(run, writer, videos)
+            else:
+                run.work(
+                    writer,
+                    videos,
+                    workers or min(MOST_DECODERS, cores),
+                    bundle.threads or min(MOST_ENCODERS, cores),
+                )
         except OSError as error:
             raise FinecutError(
                 f"The index at {directory} could not be written: {plain_message(error)}. "
