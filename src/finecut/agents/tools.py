@@ -144,7 +144,7 @@ class Tools:
             "languages": list(manifest.text.languages),
             "texts": dict(index.channels),
             "failed": dict(Counter(row.reason for row in failed)),
-            "folders": [shown_path(str(root)) for root in snapshot.roots],
+            "folders": [shown_path(root) for root in snapshot.roots],
             "may_write_to": None if self.output is None else str(self.output),
         }
 

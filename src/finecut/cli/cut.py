@@ -12,6 +12,7 @@ from finecut.cli import options
 from finecut.cli.search import find_video, parse_time
 from finecut.cli.show import EXIT_FAILED, command, out, path_text, print_json, say, time_text
 from finecut.errors import IndexNotFound, NotFound, UsageError
+from finecut.storage.location import is_url
 
 if TYPE_CHECKING:
     from finecut.video.cut import CutReport
@@ -35,7 +36,7 @@ def register(app: typer.Typer) -> None:
 @command
 def cut(
     video: Annotated[
-        str | None, typer.Argument(help="A video file, or a name or id in the index.")
+        str | None, typer.Argument(help="A video file or URL, or a name or id in the index.")
     ] = None,
     start: Annotated[str | None, typer.Argument(help="75.5, 1:15 or 1:02:03.")] = None,
     end: Annotated[str | None, typer.Argument(help="The first time left out.")] = None,
@@ -127,7 +128,7 @@ def cut(
 
 
 def _found(
-    query: str | None, k: int | None, index: Path | None, bundle: str | None
+    query: str | None, k: int | None, index: str | None, bundle: str | None
 ) -> tuple[list[Stretch], str]:
     from finecut.search.engine import Searcher
     from finecut.video.cut_many import Stretch
@@ -183,9 +184,9 @@ def _line(output: str, report: CutReport) -> str:
     return f"{path_text(output)}  {times} ({how})"
 
 
-def _file_of(video: str, index: Path | None) -> str:
+def _file_of(video: str, index: str | None) -> str:
     """The file meant: the path if there is one, else a video of the index by name or id."""
-    if Path(video).exists():
+    if is_url(video) or Path(video).exists():
         return video
     from finecut.index.store import Index
 

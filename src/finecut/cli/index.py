@@ -53,7 +53,8 @@ def register(app: typer.Typer) -> None:
 @command
 def index(
     roots: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of videos, or video files.")
+        list[str] | None,
+        typer.Argument(help="Folders of videos or video files, on disks or in buckets."),
     ] = None,
     index: options.Index = None,
     bundle: options.BundleRef = None,

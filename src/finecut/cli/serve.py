@@ -40,8 +40,8 @@ def serve(
         typer.Option(metavar="NAME", help="A further host name to answer to; may be repeated."),
     ] = None,
     root: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="A folder that may be indexed from the page."),
+        list[str] | None,
+        typer.Option(metavar="DIR", help="A folder or URL that may be indexed from the page."),
     ] = None,
     bundle: options.BundleRef = None,
     threads: options.Threads = None,

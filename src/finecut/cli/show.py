@@ -17,6 +17,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import typer
 
 from finecut.errors import FinecutError, QueryError
+from finecut.storage.location import is_url
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -167,9 +168,9 @@ def bytes_text(size: float) -> str:
 
 
 def path_text(path: str) -> str:
-    """A path as people read it: on one line, and from here where that is shorter."""
+    """A path as people read it: on one line, and from here where that is shorter; a URL whole."""
     try:
-        relative = os.path.relpath(path)
+        relative = path if is_url(path) else os.path.relpath(path)
     except ValueError:  # another drive
         relative = path
     shown = relative if len(relative) < len(path) else path
@@ -178,7 +179,7 @@ def path_text(path: str) -> str:
 
 def linked(text: str, path: str) -> str:
     """The text as a link to a file, on terminals that show links."""
-    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb" or is_url(path):
         return text
     from pathlib import Path
 

@@ -13,8 +13,7 @@ from finecut.index.report import Failure
 from finecut.index.rows import PathStamp, VideoRow
 from finecut.index.scan import Scan, excluded, stamp_of, under
 from finecut.storage.location import is_url
-
-ALWAYS_TRIED = ("permission", "network")  # failures that can be cured without touching the file
+from finecut.storage.media import CURABLE
 
 
 @dataclass(slots=True)
@@ -167,7 +166,7 @@ def message_of(path: str, error: OSError | VideoError) -> str:
 
 def _tried_again(row: VideoRow, path: str) -> bool:
     # A decoder that fell silent was stuck in the file; or, reading over a network, in that.
-    return row.reason in ALWAYS_TRIED or (row.reason == "timeout" and is_url(path))
+    return row.reason in CURABLE or (row.reason == "timeout" and is_url(path))
 
 
 def _gone(

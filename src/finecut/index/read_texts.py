@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from finecut.errors import FinecutError
+from finecut.errors import FinecutError, VideoError
 from finecut.index.texts import LONGEST_TEXT, PARTS, TextRow
-from finecut.text.subtitles import Cue, plain_words, read_subtitles
+from finecut.storage.location import is_url
+from finecut.storage.media import CURABLE, read_whole
+from finecut.text.subtitles import MOST_BYTES, Cue, plain_words, read_subtitles
 from finecut.text.terms import apart
 from finecut.text.transcripts import read_transcript
 
@@ -88,31 +90,33 @@ def read_texts(
     parts = set(request.parts)
     if "sidecars" in parts:
         for beside, language in request.sidecars:
-            _part("sidecars", found, lambda b=beside, n=language: _sidecar(b, n, request, found))
+            _part(("sidecars",), found, lambda b=beside, n=language: _sidecar(b, n, request, found))
     if parts & {"streams", "container"}:
-        _part("streams", found, lambda: _embedded(path, request, found))
+        _part(("streams", "container"), found, lambda: _embedded(path, request, found))
     if "screen" in parts:
-        _part("screen", found, lambda: _screen(path, found, alive))
+        _part(("screen",), found, lambda: _screen(path, found, alive))
     if "speech" in parts and request.speech:
         if request.said or any(row.part in SAID for row in found.rows):
             found.not_needed.add("speech")
         else:
-            _part("speech", found, lambda: _speech(path, request, found, alive))
+            _part(("speech",), found, lambda: _speech(path, request, found, alive))
     return found
 
 
-def _part(name: str, found: ReadTexts, read: Callable[[], None]) -> None:
+def _part(names: tuple[str, ...], found: ReadTexts, read: Callable[[], None]) -> None:
     try:
         read()
     except PermissionError as error:
         found.note(f"{error.filename}: no permission to read it")
-        found.unread.add(name)
+        found.unread.update(names)
     except (FinecutError, OSError) as error:
         found.note(str(error))
+        if isinstance(error, VideoError) and error.reason in CURABLE:
+            found.unread.update(names)
     except MemoryError:
-        found.note(f"{name}: needs more memory than there is")
+        found.note(f"{names[0]}: needs more memory than there is")
     except Exception as error:  # of any library that reads what nobody vouches for
-        found.note(f"{name}: {type(error).__name__}: {error}")
+        found.note(f"{names[0]}: {type(error).__name__}: {error}")
 
 
 # -- what is beside and inside the file ------------------------------------------------------------
@@ -120,14 +124,15 @@ def _part(name: str, found: ReadTexts, read: Callable[[], None]) -> None:
 
 def _sidecar(path: str, language: str, request: TextRequest, found: ReadTexts) -> None:
     name = os.path.basename(path)
+    beside = read_whole(path, MOST_BYTES + 1) if is_url(path) else path
     if name.lower().endswith(".json"):
-        transcript = read_transcript(path)
+        transcript = read_transcript(beside)
         if transcript is None:
             return  # some other program's JSON
         subtitles, spoken = transcript
         source, language = f"transcript {name}", spoken or language
     else:
-        subtitles = read_subtitles(path, language)
+        subtitles = read_subtitles(beside, language)
         source = f"sidecar {name}"
         if not subtitles.cues:
             found.note(f"{name}: no subtitles could be read from it")
@@ -225,7 +230,7 @@ def named_rows(paths: Sequence[str], roots: Sequence[str]) -> list[TextRow]:
         named[os.path.splitext(name)[0], "file name"] = None
         tops = {os.path.dirname(root) for root in roots}
         for _ in range(MOST_FOLDERS):
-            if folder in tops or os.path.dirname(folder) == folder:
+            if folder in tops or os.path.dirname(folder) == folder or folder.endswith(":"):
                 break
             folder, name = os.path.split(folder)
             named[name, "folder"] = None

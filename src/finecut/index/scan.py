@@ -66,12 +66,13 @@ def stamp_of(path: str) -> PathStamp:
     """
     if is_url(path):
         known = objects.stat(Location.parse(path))
-        return _object_stamp(path, known.size, known.mtime_ns)
+        return object_stamp(path, known.size, known.mtime_ns)
     status = os.stat(path)
     return PathStamp(path, status.st_size, status.st_mtime_ns)
 
 
-def _object_stamp(path: str, size_bytes: int, mtime_ns: int) -> PathStamp:
+def object_stamp(path: str, size_bytes: int, mtime_ns: int) -> PathStamp:
+    """The stamp of an object, of what its store tells."""
     # Some stores tell fractions of a second in lists and not elsewhere.
     return PathStamp(path, size_bytes, mtime_ns // 1_000_000_000 * 1_000_000_000)
 
@@ -245,7 +246,7 @@ def _objects(
             if on_folder and count % TOLD_EVERY == 0:
                 on_folder(root, len(found.files))
             count += 1
-            _add_object(found, root, one, _object_stamp(str(one), size_bytes, mtime_ns), patterns)
+            _add_object(found, root, one, object_stamp(str(one), size_bytes, mtime_ns), patterns)
         if not count and place.key:
             found.files[root] = stamp_of(root)
         elif not count:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from finecut.errors import FinecutError, StorageError
 from finecut.index.rows import PathStamp
 from finecut.index.scan import SUFFIXES as VIDEO_SUFFIXES
+from finecut.index.scan import object_stamp
+from finecut.storage import objects
+from finecut.storage.location import Location, is_url
 from finecut.text import subtitles
 
 SUFFIXES = frozenset((*subtitles.SUFFIXES, ".json"))
@@ -41,7 +46,11 @@ class Sidecars:
         self._folders: dict[str, dict[str, list[Sidecar]]] = {}
 
     def of(self, video_path: str) -> list[Sidecar]:
-        """The text files of a video, by name."""
+        """The text files of a video, by name.
+
+        Raises:
+            FinecutError: the bucket it lies in cannot be listed.
+        """
         folder, name = os.path.split(video_path)
         if folder not in self._folders:
             self._folders[folder] = _by_stem(folder, links=self._links)
@@ -62,36 +71,62 @@ def language_of(rest: str) -> str:
 
 def _by_stem(folder: str, *, links: bool) -> dict[str, list[Sidecar]]:
     """Text files in a folder and its folders for subtitles, by the video they are named after."""
-    texts: list[os.DirEntry[str]] = []
+    texts: list[PathStamp] = []
     stems: set[str] = set()
     folders = [folder]
     while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    stem, suffix = os.path.splitext(entry.name)
-                    if suffix.lower() in SUFFIXES:
-                        texts.append(entry)
-                    elif suffix.lower() in VIDEO_SUFFIXES:
-                        stems.add(stem)
-                    elif entry.name.lower() in SUBFOLDERS and os.path.dirname(entry.path) == folder:
-                        folders.append(entry.path)
-        except OSError:
-            continue
+        for path, stamp in _entries(folders.pop(), links=links):
+            stem, suffix = os.path.splitext(os.path.basename(path))
+            if stamp is not None:
+                texts.append(stamp)
+            elif suffix.lower() in VIDEO_SUFFIXES:
+                stems.add(stem)
+            elif stem.lower() in SUBFOLDERS and not suffix and os.path.dirname(path) == folder:
+                folders.append(path)
     found: dict[str, list[Sidecar]] = {}
-    for entry in sorted(texts, key=lambda entry: entry.name):
-        whole = os.path.splitext(entry.name)[0]
+    for stamp in sorted(texts, key=lambda stamp: os.path.basename(stamp.path)):
+        whole = os.path.splitext(os.path.basename(stamp.path))[0]
         stem = whole
         while stem not in stems and "." in stem:  # the longest video's name it begins with
             stem = stem.rpartition(".")[0]
-        if stem not in stems:
-            continue
-        try:
-            if not entry.is_file(follow_symlinks=links):
-                continue
-            status = entry.stat()
-        except OSError:
-            continue
-        stamp = PathStamp(entry.path, status.st_size, status.st_mtime_ns)
-        found.setdefault(stem, []).append(Sidecar(stamp, language_of(whole[len(stem) :])))
+        if stem in stems:
+            found.setdefault(stem, []).append(Sidecar(stamp, language_of(whole[len(stem) :])))
     return found
+
+
+def _entries(folder: str, *, links: bool) -> Iterator[tuple[str, PathStamp | None]]:
+    """What lies in a folder, by path; text files with their stamps."""
+    if is_url(folder):
+        yield from _objects(folder)
+        return
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not _is_text(entry.name):
+                    yield entry.path, None
+                    continue
+                try:
+                    if entry.is_file(follow_symlinks=links):
+                        status = entry.stat()
+                        stamp = PathStamp(entry.path, status.st_size, status.st_mtime_ns)
+                        yield entry.path, stamp
+                except OSError:
+                    continue
+    except OSError:
+        return
+
+
+def _objects(folder: str) -> Iterator[tuple[str, PathStamp | None]]:
+    try:
+        listed, folders = objects.folder(Location.parse(folder))
+    except StorageError as error:  # texts that cannot be listed must not seem to be gone
+        raise FinecutError(f"{error} What was reported done is kept; run again.") from error
+    for place, size_bytes, mtime_ns in listed:
+        path = str(place)
+        yield path, object_stamp(path, size_bytes, mtime_ns) if _is_text(path) else None
+    for place in folders:
+        yield str(place), None
+
+
+def _is_text(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES

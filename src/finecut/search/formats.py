@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
+from urllib.parse import quote
 
 from finecut.errors import UsageError
+from finecut.storage.location import is_url
 from finecut.types import Moment, Results
 from finecut.video.timecode import UNKNOWN_RATE, edit_rate, frame_of, rate_of, start_timecode
 
@@ -172,11 +174,13 @@ def timeline_rate(listed: Sequence[Entry]) -> Fraction:
 
 
 def file_url(path: str) -> str:
-    """The address of a local file, every byte that is no plain character percent-encoded.
+    """The address of a file, every byte that is no plain character percent-encoded.
 
-    >>> file_url("/v/50% #1 über.mp4")
-    'file:///v/50%25%20%231%20%C3%BCber.mp4'
+    >>> file_url("/v/50% #1 über.mp4"), file_url("s3://films/a b.mp4")
+    ('file:///v/50%25%20%231%20%C3%BCber.mp4', 's3://films/a%20b.mp4')
     """
+    if is_url(path):
+        return quote(path, safe=":/", errors="surrogateescape")
     return Path(os.path.abspath(path)).as_uri()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from finecut.bundle.tokens import clean_query
 from finecut.errors import UsageError
+from finecut.storage.location import is_url
 
 if TYPE_CHECKING:
     from finecut.index.rows import VideoRow
@@ -143,7 +144,7 @@ class VideoNames:
         self._videos = videos
         for place, video in enumerate(videos):
             for path in video.paths:
-                self._paths[os.path.normpath(path)] = place
+                self._paths[path if is_url(path) else os.path.normpath(path)] = place
                 parts = Path(path).parts
                 self._names.setdefault(parts[-1], []).append((parts, place))
 
@@ -155,7 +156,8 @@ class VideoNames:
         """
         place = self._ids.get(name)
         if place is None:
-            place = self._paths.get(os.path.abspath(os.path.expanduser(name)))
+            whole = name if is_url(name) else os.path.abspath(os.path.expanduser(name))
+            place = self._paths.get(whole)
         if place is None:
             place = self._by_end(name, where)
         if self._videos[place].status != "done" or not self._videos[place].n_clips:

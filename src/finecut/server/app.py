@@ -89,7 +89,7 @@ def create_app(
         token=token,
         allowed_hosts=tuple(allowed_hosts),
         cors_origins=tuple(cors_origins),
-        roots=tuple(Path(root) for root in roots),
+        roots=tuple(map(str, roots)),
         threads=threads,
         **limits,
     )

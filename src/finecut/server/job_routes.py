@@ -34,7 +34,7 @@ async def info(state: StateOf) -> IndexInfo:
             bundle=manifest.name,
             method=manifest.method,
             threshold=snapshot.threshold,
-            roots=[shown_path(str(root)) for root in snapshot.roots],
+            roots=[shown_path(root) for root in snapshot.roots],
             job=state.jobs.running,
             max_k=state.settings.max_k,
             max_cut_s=state.settings.max_cut_s,

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finecut.errors import FinecutError, IndexLocked, NotFound, UsageError
+from finecut.index.scan import absolute, under
 from finecut.server.models import Job, JobState
 from finecut.server.shown import shown_path
+from finecut.storage.location import is_url
 
 if TYPE_CHECKING:
     from finecut.server.library import Library
@@ -65,9 +67,9 @@ class _Running:
 class Jobs:
     """Starts, watches and cancels the index jobs of one server."""
 
-    def __init__(self, library: Library, allowed_roots: Sequence[Path]) -> None:
+    def __init__(self, library: Library, allowed_roots: Sequence[str | Path]) -> None:
         self._library = library
-        self._allowed = [root.expanduser().resolve() for root in allowed_roots]
+        self._allowed = [absolute(root) for root in allowed_roots]
         self._jobs: list[_Running] = []  # newest first
         self._lock = threading.Lock()
 
@@ -100,9 +102,9 @@ class Jobs:
         known = known_roots(self._library)
         # A known folder that is gone (a disk that is not connected) must not stop the others.
         chosen = [self._checked(root, known) for root in roots] or [
-            str(root) for root in known if root.is_dir()
+            root for root in known if is_url(root) or os.path.isdir(root)
         ]
-        chosen = chosen or [str(root) for root in self._allowed]
+        chosen = chosen or list(self._allowed)
         if not chosen:
             raise UsageError(
                 "There is nothing to index: the index knows no folder yet. Run `finecut index "
@@ -140,18 +142,16 @@ class Jobs:
                     return job
         raise NotFound(f"No index job with the id {job_id!r:.80}; jobs end with the server.")
 
-    def _checked(self, root: str, known: Sequence[Path]) -> str:
-        path = Path(root)
-        if "\0" in root or not path.is_absolute():
-            raise UsageError(f"A root is an absolute path, got {root!r:.200}.")
-        path = path.resolve()  # links and .. may not lead out
-        allowed = [*self._allowed, *(top.resolve() for top in known)]
-        if not any(path == top or top in path.parents for top in allowed):
+    def _checked(self, root: str, known: Sequence[str]) -> str:
+        if "\0" in root or not (is_url(root) or os.path.isabs(root)):
+            raise UsageError(f"A root is an absolute path or a URL, got {root!r:.200}.")
+        path = _resolved(root)
+        if not any(under(path, _resolved(top)) for top in (*self._allowed, *known)):
             raise UsageError(
                 f"This server may not index {root!r:.200}: it is in none of the folders the index "
                 "knows. Start it with --root FOLDER, or run `finecut index FOLDER`."
             )
-        return os.path.abspath(root)  # as it was named: the index keeps paths that way
+        return absolute(root)  # as it was named: the index keeps paths that way
 
     def _run(self, job: _Running) -> None:
         state: JobState = "failed"
@@ -195,6 +195,11 @@ class Jobs:
         return report.to_json()
 
 
-def known_roots(library: Library) -> list[Path]:
+def _resolved(path: str) -> str:
+    """The path that is meant: links and .. may not lead out of a folder."""
+    return absolute(path) if is_url(path) else os.path.realpath(path)
+
+
+def known_roots(library: Library) -> list[str]:
     """The folders whose videos the index holds; none where there is no index yet."""
     return [] if library.meta() is None else library.snapshot().roots

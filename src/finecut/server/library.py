@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 
 from finecut.errors import FinecutError, IndexNotFound, NotFound
 from finecut.index.meta import read_head, read_meta
+from finecut.index.scan import under
 from finecut.index.store import Index
 from finecut.search.engine import Searcher
 
@@ -48,12 +50,13 @@ class Snapshot:
         return [row for row in self.index.videos if row.status == "done"]
 
     @cached_property
-    def roots(self) -> list[Path]:
+    def roots(self) -> list[str]:
         """The folders whose videos the index holds, without those inside another of them."""
-        folders = {Path(path).parent for row in self.index.videos for path in row.paths}
-        tops: list[Path] = []
-        for folder in sorted(folders):  # a folder comes before what is inside it
-            if not any(top == folder or top in folder.parents for top in tops[-1:]):
+        folders = {os.path.dirname(path) for row in self.index.videos for path in row.paths}
+        tops: list[str] = []
+        # A folder comes before what is inside it.
+        for folder in sorted(folders, key=lambda folder: folder.split("/")):
+            if not any(under(folder, top) for top in tops[-1:]):
                 tops.append(folder)
         return tops
 

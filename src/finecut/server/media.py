@@ -1,4 +1,6 @@
-"""A video file of the index, sent whole or in part (HTTP Range, RFC 9110 section 14).
+"""A video of the index, sent whole or in part (HTTP Range, RFC 9110 section 14).
+
+One in a bucket is passed on, range by range: callers never learn where it lies or how it is read.
 
 Which file is sent is decided by the index, never by the request: the request names a video by its
 content id. At open time the file must still have that content, so that a path that has been
@@ -7,6 +9,7 @@ swapped for another file since it was indexed gives nothing away.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -22,8 +25,12 @@ from anyio import to_thread
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from finecut.errors import NotFound
+from finecut.errors import NotFound, StorageError, VideoError
 from finecut.server.problems import Refused
+from finecut.storage.location import is_url
+from finecut.storage.media import MediaFile, open_media
+
+log = logging.getLogger("finecut.server")
 
 CHUNK_BYTES = 256 * 1024
 _REMEMBERED_FILES = 4096
@@ -92,7 +99,8 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
-Stamp = tuple[int, int, int, int, int]
+Stamp = tuple[int | str, ...]
+File = BinaryIO | MediaFile
 
 
 class FileChecker:
@@ -102,25 +110,33 @@ class FileChecker:
         self._known: OrderedDict[Stamp, str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def open(self, video_id: str, paths: Iterable[str]) -> tuple[BinaryIO, str]:
-        """The video open for reading, and the path it was found under.
+    def open(self, video_id: str, paths: Iterable[str]) -> tuple[File, str]:
+        """The video open for reading, and the path it was found under: files here before objects.
 
         Raises:
             NotFound: no path holds the video now.
+            StorageError: a bucket does not answer.
         """
-        tried = []
-        for path in paths:
-            tried.append(path)
-            file = self._open_one(video_id, path)
+        tried = sorted(paths, key=is_url)
+        trouble: VideoError | None = None
+        for path in tried:
+            open_one = self._open_media if is_url(path) else self._open_file
+            try:
+                file = open_one(video_id, path)
+            except VideoError as error:
+                trouble = error
+                continue
             if file is not None:
                 return file, path
+        if trouble is not None:
+            raise StorageError(str(trouble)) from trouble
         raise NotFound(
             f"The video {video_id} is in the index, but none of its files is there as it was "
             f"indexed: {', '.join(tried) or 'none listed'}. Bring it back, or run `finecut index` "
             "again on its folder."
         )
 
-    def _open_one(self, video_id: str, path: str) -> BinaryIO | None:
+    def _open_file(self, video_id: str, path: str) -> BinaryIO | None:
         try:
             # O_NONBLOCK: a FIFO in a video's place must not hang the server.
             fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
@@ -134,22 +150,55 @@ class FileChecker:
             os.close(fd)
             return None
 
+    def _open_media(self, video_id: str, url: str) -> MediaFile | None:
+        try:
+            media = open_media(url)
+        except VideoError as error:
+            if error.reason == "missing":
+                return None
+            raise
+        try:
+            if self._content_of_media(media) == video_id:
+                return media
+        except VideoError as error:
+            if error.reason not in ("missing", "changed"):
+                raise
+        media.close()
+        return None
+
+    def _content_of_media(self, media: MediaFile) -> str:
+        from finecut.index.content import id_of_media
+
+        # What was opened is read by its etag, so it cannot be swapped.
+        key: Stamp = (media.name, media.known.etag, media.size, media.known.mtime_ns)
+        found = self._remembered(key)
+        if found is None:
+            found = id_of_media(media)
+            self._remember(key, found)
+        return found
+
     def _content(self, fd: int, path: str) -> str:
         """The content id of an open file, remembered while nothing touches the file."""
         from finecut.index.content import content_id
 
         key = _stamp(os.fstat(fd))
-        with self._lock:
-            found = self._known.get(key)
+        found = self._remembered(key)
         if found is None:
             found = content_id(Path(path))
             if _stamp(os.stat(path)) != key:
                 raise OSError("the file was swapped while it was read")
-            with self._lock:
-                self._known[key] = found
-                while len(self._known) > _REMEMBERED_FILES:
-                    self._known.popitem(last=False)
+            self._remember(key, found)
         return found
+
+    def _remembered(self, key: Stamp) -> str | None:
+        with self._lock:
+            return self._known.get(key)
+
+    def _remember(self, key: Stamp, video_id: str) -> None:
+        with self._lock:
+            self._known[key] = video_id
+            while len(self._known) > _REMEMBERED_FILES:
+                self._known.popitem(last=False)
 
 
 def _stamp(status: os.stat_result) -> Stamp:
@@ -166,7 +215,7 @@ def _stamp(status: os.stat_result) -> Stamp:
 class _FileResponse(StreamingResponse):
     """A stream that closes its file however it ends."""
 
-    file: BinaryIO
+    file: File
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -175,11 +224,15 @@ class _FileResponse(StreamingResponse):
             self.file.close()
 
 
-async def _chunks(file: BinaryIO, start: int, stop: int) -> AsyncIterator[bytes]:
+async def _chunks(file: File, start: int, stop: int) -> AsyncIterator[bytes]:
     await to_thread.run_sync(file.seek, start)
     left = stop - start
     while left > 0:
-        chunk = await to_thread.run_sync(file.read, min(CHUNK_BYTES, left))
+        try:
+            chunk = await to_thread.run_sync(file.read, min(CHUNK_BYTES, left))
+        except VideoError as error:
+            log.warning("sending stopped: %s", error)
+            return
         if not chunk:
             return  # the file shrank; the length was promised, so the connection breaks off
         left -= len(chunk)
@@ -230,7 +283,7 @@ def attachment(name: str) -> str:
 
 
 def file_response(
-    file: BinaryIO,
+    file: File,
     *,
     method: str,
     headers: dict[str, str],
@@ -241,30 +294,29 @@ def file_response(
     """An open file as an answer to GET or HEAD, with ranges and conditions.
 
     Args:
-        file: open for reading; closed when the answer ends.
+        file: open for reading, here or in a bucket; closed when the answer ends.
         method: GET or HEAD.
         headers: the request's, by lower-case name.
         media_type: of the file.
         etag: strong, with its quotes.
         download_as: a file name makes browsers save it rather than show it.
     """
-    status = os.fstat(file.fileno())
-    size = status.st_size
+    size, modified_s = _size_and_time(file)
     out = {
         "Accept-Ranges": "bytes",
         "ETag": etag,
-        "Last-Modified": formatdate(status.st_mtime, usegmt=True),
+        "Last-Modified": formatdate(modified_s, usegmt=True),
         "Cache-Control": "private, no-cache",  # keep it, but ask each time whether we may still
     }
     if download_as is not None:
         out["Content-Disposition"] = attachment(download_as)
     if is_unchanged(
-        etag, status.st_mtime, headers.get("if-none-match"), headers.get("if-modified-since")
+        etag, modified_s, headers.get("if-none-match"), headers.get("if-modified-since")
     ):
         file.close()
         return Response(status_code=304, headers=out)
     asked = headers.get("range") if method == "GET" else None
-    if asked and not range_still_meant(etag, status.st_mtime, headers.get("if-range")):
+    if asked and not range_still_meant(etag, modified_s, headers.get("if-range")):
         asked = None
     try:
         part = parse_range(asked, size)
@@ -282,3 +334,11 @@ def file_response(
     response = _FileResponse(_chunks(file, start, stop), code, out, media_type)
     response.file = file
     return response
+
+
+def _size_and_time(file: File) -> tuple[int, float]:
+    """Bytes of a file, and when it was last written, in Unix seconds."""
+    if isinstance(file, MediaFile):
+        return file.size, file.known.mtime_ns / 1e9
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime

@@ -31,7 +31,7 @@ class Settings:
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
-    roots: tuple[Path, ...] = ()
+    roots: tuple[str, ...] = ()
     threads: int | None = None
     max_k: int = 200
     max_recall_k: int = 2000

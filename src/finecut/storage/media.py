@@ -40,6 +40,9 @@ TRIES = 4
 PAUSE_S = 0.25  # before the second try; twice as long before each further one
 GIVE_UP_S = 40.0  # no new try later than this: decoders that are silent for long are ended
 
+CURABLE = frozenset(("permission", "network", "changed"))
+"""Reasons of failures that are not the object's own: the next run may read it."""
+
 Answer = TypeVar("Answer")
 
 
@@ -52,6 +55,16 @@ def open_media(place: Location | str) -> MediaFile:
     """
     found = Location.parse(place)
     return MediaFile(found, _tried(lambda: objects.stat(found), found))
+
+
+def read_whole(place: Location | str, most: int) -> bytes:
+    """The first ``most`` bytes of an object: all of a small one.
+
+    Raises:
+        VideoError: as `open_media`, or "changed".
+    """
+    with open_media(place) as media:
+        return b"".join(media.spans([(0, min(most, media.size))]))
 
 
 class MediaFile(io.RawIOBase):

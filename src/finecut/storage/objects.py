@@ -220,6 +220,29 @@ def children(place: Location) -> list[str]:
     return sorted({path.rstrip("/").rpartition("/")[2] for path in paths})
 
 
+def folder(place: Location) -> tuple[list[tuple[Location, int, int]], list[Location]]:
+    """What lies directly in a folder of a store: objects as `walk` gives them, and folders.
+
+    Raises:
+        StorageError: it cannot be listed, or the bucket is not there.
+    """
+    import obstore
+
+    store = _store(place)
+    try:
+        found = obstore.list_with_delimiter(store, place.key or None)
+    except Exception as error:
+        _raise(error, place)
+    listed = []
+    for item in found["objects"]:
+        known = _stat_of(item)
+        listed.append(
+            (Location(place.scheme, place.bucket, item["path"]), known.size, known.mtime_ns)
+        )
+    folders = [path.rstrip("/") for path in found["common_prefixes"]]
+    return listed, [Location(place.scheme, place.bucket, path) for path in folders]
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 

@@ -57,21 +57,28 @@ _CONTROL = re.compile(
 _SPACE = re.compile(r"\s+")
 
 
-def read_subtitles(path: str | Path, language: str = "") -> Subtitles:
-    """The cues of a file.
+def read_subtitles(source: str | Path | bytes, language: str = "") -> Subtitles:
+    """The cues of a file; of a long one, of its first 16 MiB.
 
     Args:
-        path: of the file.
+        source: the file, or its bytes.
         language: as its name has it; helps where its encoding has to be guessed.
 
     Raises:
         OSError: it cannot be opened or read.
     """
-    with open(path, "rb") as file:
-        data = file.read(MOST_BYTES + 1)
+    data = read_start(source)
     found = parse_subtitles(data[:MOST_BYTES], language)
     found.cut |= len(data) > MOST_BYTES
     return found
+
+
+def read_start(source: str | Path | bytes) -> bytes:
+    """The first 16 MiB of a file, and one byte more of a longer one."""
+    if isinstance(source, bytes):
+        return source
+    with open(source, "rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 def parse_subtitles(data: bytes, language: str = "") -> Subtitles:

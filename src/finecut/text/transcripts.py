@@ -14,11 +14,13 @@ from finecut.text.subtitles import (
     Cue,
     Subtitles,
     plain_words,
+    read_start,
 )
 
 
-def read_transcript(path: str | Path) -> tuple[Subtitles, str] | None:
-    """The segments of a transcript and its language ("" where it does not say).
+def read_transcript(source: str | Path | bytes) -> tuple[Subtitles, str] | None:
+    """The segments of a transcript (a file, or its bytes) and its language ("" where it does not
+    say).
 
     Known are the JSON of Whisper (openai-whisper, faster-whisper, WhisperX: ``segments`` of
     ``start``, ``end``, ``text``) and of whisper.cpp (``transcription`` of ``offsets``). None where
@@ -27,8 +29,7 @@ def read_transcript(path: str | Path) -> tuple[Subtitles, str] | None:
     Raises:
         OSError: it cannot be opened or read.
     """
-    with open(path, "rb") as file:
-        data = file.read(MOST_BYTES + 1)
+    data = read_start(source)
     if len(data) > MOST_BYTES:
         return None
     return parse_transcript(data)
