@@ -34,6 +34,7 @@ NOT_RUN = (
     "FINECUT_TOKEN=",
     "finecut export",
     "finecut evaluate runs/",  # tests/cli/test_evaluate.py has a run
+    "finecut index /media/archive",  # tests/cluster has a cluster
     "finecut data cache",  # tests/cli/test_data.py
     "finecut train",  # tests/cli/test_train.py
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
             "finecut index clips --index clips.index --levels frame --json",
             "finecut index ~/Videos --channels said,told,named",
             "finecut index ~/Videos --keep-days 7",
+            "finecut index /media/archive --index /media/index --cluster auto",
         )
     )(index)
 
@@ -92,6 +94,20 @@ def index(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Decoding processes; one per core otherwise.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on the machines of a Ray cluster: HOST:PORT, auto for the one this machine "
+            "is part of, local to start one here.",
+        ),
+    ] = None,
+    encoder_gpus: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, metavar="N", help="With --cluster: GPUs, or a part of one, for each encoder."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Index again what is indexed already.")
     ] = False,
@@ -136,8 +152,16 @@ def index(
     if not roots:
         raise UsageError("Say what to index: finecut index FOLDER")
     chosen = Bundle.load(bundle or bundle_of(directory), threads=threads)
-    with Interrupt() as interrupt, _Progress() as progress:
-        report = build_index(
+    if cluster is not None:
+        from finecut.cluster.build import build_index_on_cluster
+
+        build = partial(build_index_on_cluster, address=cluster, encoder_gpus=encoder_gpus or 0.0)
+    elif encoder_gpus is not None:
+        raise UsageError("--encoder-gpus is for --cluster; say which cluster, or leave it out.")
+    else:
+        build = build_index
+    with Interrupt() as interrupt, _Progress(per_second=cluster is not None) as progress:
+        report = build(
             roots,
             directory,
             chosen,
@@ -265,10 +289,11 @@ def _show_report(report: IndexReport, directory: Path, bundle: Bundle, *, profil
 class _Progress:
     """A bar on a terminal; elsewhere a plain line now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, per_second: bool = False) -> None:
         self._bar: Any = None
         self._task: Any = None
         self._last = time.monotonic()
+        self._started = self._last if per_second else None
 
     def __enter__(self) -> _Progress:
         if sys.stderr.isatty():
@@ -297,6 +322,9 @@ class _Progress:
             event.kind, "indexing"
         )
         rate = f"{event.frames} frames, {event.x_realtime:.0f}x real time"
+        if self._started is not None:
+            seconds = max(1e-3, time.monotonic() - self._started)
+            rate = f"{event.done_files / seconds:.2g} videos/s, {rate}"
         known = event.done_files >= ETA_FILES or event.done_files * 5 >= event.total_files
         if event.eta_s is not None and known:
             rate += f", {time_text(event.eta_s)[:-2]} left"
