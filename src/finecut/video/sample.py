@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from finecut.video.container import tick
 from finecut.video.packets import DecodeStats, Group, groups, read_packets
 from finecut.video.plan import Grid, plan
+from finecut.video.references import BFrames
 from finecut.video.seek import frame_length
 from finecut.video.spec import DEFAULT_LIMITS, Limits
 
@@ -65,6 +66,7 @@ class Sampler:
         self.stats = stats or DecodeStats()
         self.limits = limits
         self.planned = planned
+        self.b_frames = BFrames(stream)
         self.grid = Grid(period_s, number=max(0, math.ceil(from_s / period_s - 1e-9)))
         if from_s > 0:
             self.grid.last_s = math.nextafter(from_s, -math.inf)
@@ -188,8 +190,11 @@ class Sampler:
             self._finish_quietly()
             return
         last = max(picks) if group.closes else len(times) - 1
+        skip = "NONREF"
+        if group.opens and group.closes and last and self.b_frames.unneeded(group.packets, picks):
+            skip = "BIDIR"
         yield from self._decode(
-            group.packets[: last + 1], {i: times[i] for i in picks}, group.closes
+            group.packets[: last + 1], {i: times[i] for i in picks}, group.closes, skip
         )
 
     def _time_quiet(self, pts: int) -> float:
@@ -210,14 +215,17 @@ class Sampler:
         return max(end, min(self.stats.duration_s, max(known) + 3600)) - 0.5 * self.frame_s
 
     def _decode(
-        self, packets: list[Packet], targets: dict[int, float], close: bool
+        self, packets: list[Packet], targets: dict[int, float], close: bool, skip: str
     ) -> Iterator[Sample]:
-        """Feed packets, whole only where a target is, and yield the targets' frames."""
+        """Feed packets, whole only where a target is, and yield the targets' frames.
+
+        ``skip`` is what the decoder may leave out in between.
+        """
         awaited = {packets[i].pts: time_s for i, time_s in targets.items()}
         spare: VideoFrame | None = None
         found = False
         for i, packet in enumerate(packets):
-            self.context.skip_frame = "DEFAULT" if i in targets else "NONREF"
+            self.context.skip_frame = "DEFAULT" if i in targets else skip
             for frame in self._feed(packet):
                 if frame.pts in awaited:
                     found = True
