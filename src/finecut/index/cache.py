@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from finecut.index import text_lists
+from finecut.index.columns import appending, mapped
+from finecut.index.gallery import EXACT_ROWS, Gallery
+from finecut.index.gallery_files import load_gallery, save_gallery
 from finecut.index.lock import FileLock
 from finecut.index.meta import IndexMeta, write_json
 from finecut.index.rows import ClipTable, VideoRow, VideoRows, excess_128, video_lines
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 FOLDER = "cache"
 HEAD = "snapshot.json"
-LAYOUT = 4
+LAYOUT = 5
 # Tokens are kept where they take at most this part of the disk's room, or little anyway; others
 # are fetched from Lance, which costs a search tens of milliseconds.
 TOKENS_ROOM_PART = 0.25
@@ -82,6 +85,13 @@ class Snapshot:
     # Frame columns [T, …] in gallery order, if cached; "patches" as `PatchTokens` has them.
     tokens: dict[str, NDArray[Any]] | None
     texts: TextLists | None = None  # None where there are none, or too many to keep lists of
+    gallery: Gallery | None = None  # what makes a large `recall` quick to search
+
+    @property
+    def lacks_cells(self) -> bool:
+        """Whether the gallery is so large that whoever has time should find its cells."""
+        found = self.gallery.cells if self.gallery else None
+        return len(self.recall) > EXACT_ROWS and found is None
 
 
 class Source(Protocol):
@@ -130,23 +140,25 @@ class Cache:
         columns = np.load(folder / f"{about['number']:d}.npz", allow_pickle=False)
         clips = ClipTable(**{name: columns[name] for name in ClipTable.__slots__})
         n_clips, n_frames = len(clips), int(clips.n_frames.sum())
+        recall = mapped(folder / "recall.bin", "float32", (n_clips, self.meta.recall_dim))
         tokens = None
         if about["tokens"]:
             tokens = {
-                name: _map(folder / f"{name}.bin", _kept_as(name, dtype), (n_frames, *tail))
+                name: mapped(folder / f"{name}.bin", _kept_as(name, dtype), (n_frames, *tail))
                 for name, (dtype, tail) in frame_columns(self.meta).items()
             }
         return Snapshot(
             version=version,
             videos=VideoRows(
-                _map(folder / f"{about['number']:d}.jsonl", "uint8", (int(about["lines"]),)),
+                mapped(folder / f"{about['number']:d}.jsonl", "uint8", (int(about["lines"]),)),
                 columns["line_ends"],
             ),
             clips=clips,
-            recall=_map(folder / "recall.bin", "float32", (n_clips, self.meta.recall_dim)),
+            recall=recall,
             token_row=columns["token_row"],
             tokens=tokens,
             texts=self._load_texts(about["texts"], columns["text_place"]),
+            gallery=load_gallery(folder, int(about["number"]), recall, about["gallery"]),
         )
 
     def _load_texts(
@@ -171,7 +183,8 @@ class Cache:
         Args:
             source: what to copy; of what is kept already nothing is read again.
             limit_bytes: tokens larger than this stay in Lance alone; None: by the disk's room.
-            most_texts: of more texts than this no lists are made; they are searched by Lance.
+            most_texts: of more texts than this no lists are made; they are searched by Lance. With
+                more than ``FEW_TEXTS`` there is also time to find the cells of a large gallery.
 
         Returns: whether it is kept now.
         """
@@ -183,15 +196,16 @@ class Cache:
         except OSError:
             return False
         try:
-            self._save(source, limit_bytes, most_texts)
-        except (OSError, ValueError):
-            # A full disk, say, or files cut short: searching goes on without; next time anew.
-            with suppress(OSError):
-                (self.folder / HEAD).unlink(missing_ok=True)
-            return False
+            for _ in range(2):  # damaged files are not gone on with the second time
+                try:
+                    self._save(source, limit_bytes, most_texts)
+                    return True
+                except (OSError, ValueError):
+                    with suppress(OSError):
+                        (self.folder / HEAD).unlink(missing_ok=True)
         finally:
             lock.release()
-        return True
+        return False  # a full disk, say: searching goes on without
 
     def _save(self, source: Source, limit_bytes: int | None, most_texts: int) -> None:
         for part in self.folder.glob(f".{HEAD}.*.part"):
@@ -202,19 +216,22 @@ class Cache:
         with_tokens = n_frames * bytes_per_frame(self.meta) <= limit
         kept = self._grown_from(clips.clip_id, with_tokens)
         if kept is None:
-            generation, number, n_kept = uuid.uuid4().hex[:12], 0, 0
+            generation, number, n_kept, gallery = uuid.uuid4().hex[:12], 0, 0, None
             (self.folder / generation).mkdir()
         else:
-            generation, number, n_kept = kept
+            generation, number, n_kept, gallery = kept
         folder = self.folder / generation
         frames_kept = int(clips.n_frames[:n_kept].sum())
-        with _appending(folder / "recall.bin", n_kept * self.meta.recall_dim * 4) as file:
+        with appending(folder / "recall.bin", n_kept * self.meta.recall_dim * 4) as file:
             for start in range(n_kept, len(clips), COPY_VECTORS):
                 part = source.recall(start, min(start + COPY_VECTORS, len(clips)))
                 file.write(np.ascontiguousarray(part, np.float32).data)
         if with_tokens:
             self._append_tokens(folder, source, n_kept, frames_kept)
         number += 1
+        recall = mapped(folder / "recall.bin", "float32", (len(clips), self.meta.recall_dim))
+        patient = most_texts > FEW_TEXTS
+        gallery = save_gallery(folder, number, recall, gallery, patient=patient)
         lines, line_ends = video_lines(source.videos)
         (folder / f"{number}.jsonl").write_bytes(lines)
         texts, text_place = self._save_texts(source, most_texts)
@@ -234,6 +251,7 @@ class Cache:
             "tokens": with_tokens,
             "lines": len(lines),
             "texts": texts,
+            "gallery": gallery,
         }
         write_json(self.folder / HEAD, about)
         self._drop_others(generation, number, texts)
@@ -274,7 +292,7 @@ class Cache:
         files = {}
         for name, (dtype, tail) in columns.items():
             width = np.dtype(dtype).itemsize * int(np.prod(tail, dtype=np.int64))
-            files[name] = _appending(folder / f"{name}.bin", frames_kept * width)
+            files[name] = appending(folder / f"{name}.bin", frames_kept * width)
         try:
             last = len(source.clips)
             for start in range(first, last, COPY_ROWS):
@@ -288,8 +306,9 @@ class Cache:
 
     def _grown_from(
         self, clip_id: NDArray[np.int64], with_tokens: bool
-    ) -> tuple[str, int, int] | None:
-        """The kept generation these clips only add to: (its name, its number, clips it holds)."""
+    ) -> tuple[str, int, int, dict[str, Any] | None] | None:
+        """The kept generation these clips only add to: (its name, its number, clips it holds, what
+        it says of the gallery)."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads((self.folder / HEAD).read_bytes())
             folder = self.folder / Path(str(about["generation"])).name
@@ -299,7 +318,7 @@ class Cache:
                 return None  # of another index that lay here before
             old = np.load(folder / f"{about['number']:d}.npz", allow_pickle=False)["clip_id"]
             if len(old) <= len(clip_id) and np.array_equal(old, clip_id[: len(old)]):
-                return folder.name, int(about["number"]), len(old)
+                return folder.name, int(about["number"]), len(old), about["gallery"]
         return None
 
     def _drop_others(self, generation: str, number: int, texts: dict[str, Any] | None) -> None:
@@ -317,23 +336,6 @@ class Cache:
 
     def _entries(self) -> Iterator[Path]:
         yield from list(self.folder.iterdir())
-
-
-def _appending(path: Path, size_bytes: int) -> Any:
-    """Open for writing at ``size_bytes``: over what an interrupted write left behind it."""
-    if not path.exists():
-        path.touch()
-    if path.stat().st_size < size_bytes:
-        raise ValueError(f"{path} is shorter than its snapshot")
-    file = open(path, "r+b")  # noqa: SIM115 (the caller closes it)
-    file.seek(size_bytes)
-    return file
-
-
-def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    if 0 in shape:
-        return np.zeros(shape, dtype)  # an empty file cannot be mapped
-    return np.memmap(path, dtype=dtype, mode="r", shape=shape)
 
 
 def ask_for(column: NDArray[Any], spans: Sequence[slice]) -> None:

@@ -85,7 +85,6 @@ class Head:
     n_clips: int
     n_frames: int
     video_s: float  # seconds of indexed video
-    indexed_rows: int = 0  # clips inside Lance's vector index; 0 without one
     texts: int = 0  # Lance version; 0 in an index made before there were texts
     text_channels: str = "said,told,named"  # channels that are read, with commas between
     speech_model: str = ""  # folder of the model speech is transcribed with; "" for none

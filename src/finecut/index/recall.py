@@ -1,4 +1,9 @@
-"""Stage 1 over a whole gallery: the k best inner products, exactly, in bounded memory."""
+"""Stage 1 over a whole gallery: the k best inner products, exactly, in bounded memory.
+
+A float32 product of many rows at once differs in its last digits with the rows beside it. So it
+only chooses who may be among the best; their scores are products in float64, rounded once. An
+answer is then the same to the last bit whichever way it was found.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_ROWS = 65536  # gallery rows per product: 128 MB of float32 at R = 512
+SCORED_ROWS = 4096  # rows per product in float64
+ROUNDING = 2.0**-23  # per dimension and length, what a float32 product may be off by; with room
 
 
 def top_rows(
@@ -29,7 +36,7 @@ def top_rows(
         allowed: [G], True = may be answered.
 
     Returns: rows [Q, n] and scores [Q, n] with n = min(k, allowed rows). Equal scores are ordered
-        by row, so that an answer does not depend on block sizes.
+        by row; no answer depends on block sizes or on other queries.
     Raises:
         ShapeError: sizes disagree.
 
@@ -45,39 +52,84 @@ def top_rows(
         raise ShapeError(
             f"`allowed` must hold one entry per clip ({len(gallery)}), got {allowed.shape}."
         )
-    chosen = None if allowed is None else np.flatnonzero(allowed)
-    n_rows = len(gallery) if chosen is None else len(chosen)
-    k = min(k, n_rows)
-    best_rows = np.zeros((len(queries), 0), np.int64)
-    best_scores = np.zeros((len(queries), 0), np.float32)
-    if k <= 0:
-        return best_rows, best_scores
+    return best_of(queries, gallery, k, None if allowed is None else np.flatnonzero(allowed))
+
+
+def best_of(
+    queries: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    k: int,
+    among: NDArray[np.integer] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """`top_rows` among some rows [N] of the gallery, or all: [Q, n] with n = min(k, N)."""
+    n_rows = len(gallery) if among is None else len(among)
+    k = max(0, min(k, n_rows))
+    rows = np.zeros((len(queries), k), np.int64)
+    scores = np.zeros((len(queries), k), np.float32)
+    if k == 0:
+        return rows, scores
+    kept: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [
+        (np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries
+    ]
+    lengths = np.linalg.norm(queries, axis=1)
     for start in range(0, n_rows, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, n_rows)
-        block = gallery[start:stop] if chosen is None else gallery[chosen[start:stop]]
-        scores = np.asarray(queries @ block.T, np.float32)  # [Q, block]
-        if scores.shape[1] > k:
-            # All that reach the k-th best score, so that ties are settled by row below.
-            part = _largest(scores, k)
-            scores = np.take_along_axis(scores, part, axis=1)
-        else:
-            part = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-        rows = part + start if chosen is None else chosen[part + start]
-        best_rows = np.concatenate([best_rows, rows], axis=1)
-        best_scores = np.concatenate([best_scores, scores], axis=1)
-        order = np.lexsort((best_rows, -best_scores), axis=1)[:, :k]
-        best_rows = np.take_along_axis(best_rows, order, axis=1)
-        best_scores = np.take_along_axis(best_scores, order, axis=1)
-    return best_rows, best_scores
+        block = gallery[start:stop] if among is None else gallery[among[start:stop]]
+        products = np.asarray(queries @ block.T, np.float32)  # [Q, block]
+        for query, own in enumerate(products):
+            near = _near_the_best(own, k, block, lengths[query])
+            found = near + start if among is None else among[near + start].astype(np.int64)
+            before, best = kept[query]
+            together = np.concatenate([best, own[near]])
+            found = np.concatenate([before, found])
+            if len(together) > k and len(before):
+                near = _near_the_best(together, k, gallery, lengths[query], found)
+                found, together = found[near], together[near]
+            kept[query] = found, together
+    for query, (found, _) in enumerate(kept):
+        exact = exact_scores(queries[query], gallery, found)
+        order = np.lexsort((found, -exact))[:k]
+        rows[query], scores[query] = found[order], exact[order]
+    return rows, scores
 
 
-def _largest(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Positions [Q, k] of the k largest per row; of equal ones at the edge, the first."""
-    part = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    edge = np.take_along_axis(scores, part, axis=1).min(axis=1)
-    n_over = (scores >= edge[:, None]).sum(axis=1)
-    for query in np.flatnonzero(n_over > k):  # ties at the edge: rare, settled with care
-        above = np.flatnonzero(scores[query] > edge[query])
-        equal = np.flatnonzero(scores[query] == edge[query])
-        part[query] = np.concatenate([above, equal[: k - len(above)]])
-    return part
+def _near_the_best(
+    scores: NDArray[np.float32],
+    k: int,
+    vectors: NDArray[np.float32],
+    query_length: float,
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Places of the k largest scores and of all that rounding may have put behind them.
+
+    Args:
+        scores: [N] float32 products.
+        k: how many count.
+        vectors: the rows that were multiplied.
+        query_length: of the other side.
+        rows: [N] where the vectors are; None: in the order of the scores.
+    """
+    if len(scores) <= k:
+        return np.arange(len(scores))
+    best = np.argpartition(scores, len(scores) - k)[-k:]
+    some = vectors[best if rows is None else rows[best]]
+    longest = float(np.sqrt(np.einsum("nr,nr->n", some, some).max()))
+    slack = ROUNDING * some.shape[1] * query_length * longest
+    return np.flatnonzero(scores >= scores[best].min() - slack)
+
+
+def exact_scores(
+    query: NDArray[np.floating], gallery: NDArray[np.floating], rows: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """Inner products [N] of a query [R] with rows of a gallery [G, R], rounded once.
+
+    >>> exact_scores(np.array([1.0, 2.0]), np.array([[3.0, 4.0], [5.0, 6.0]]), np.array([1]))
+    array([17.], dtype=float32)
+    """
+    wide = np.asarray(query, np.float64)
+    made = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), SCORED_ROWS):
+        part = np.asarray(gallery[rows[start : start + SCORED_ROWS]], np.float64)
+        # einsum adds up each row alike, wherever it stands; BLAS does not.
+        made[start : start + len(part)] = np.einsum("nr,r->n", part, wide)
+    return made

@@ -15,7 +15,6 @@ from finecut.index.alias import follow
 from finecut.index.cache import FEW_TEXTS, PATCH_SCALE, PATCHES, Cache, Snapshot, ask_for
 from finecut.index.history import find
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
-from finecut.index.nearest import nearest_rows
 from finecut.index.recall import top_rows
 from finecut.index.rows import (
     ClipTable,
@@ -26,7 +25,7 @@ from finecut.index.rows import (
     excess_128,
 )
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
-from finecut.index.tables import CLIPS, TABLES, TEXTS, plain_message, table_path
+from finecut.index.tables import TABLES, TEXTS, plain_message, table_path
 from finecut.index.text_lists import TextLists
 from finecut.index.text_search import TextTable
 from finecut.index.texts import TextHit, checked_channels
@@ -34,8 +33,7 @@ from finecut.index.texts import TextHit, checked_channels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EXACT_ROWS = 200_000  # up to here a blocked product over the gallery is exact and quick enough
-FEW_QUERIES = 16  # at most so many at once use the vector index: one product serves more better
+FEW_QUERIES = 16  # at most so many are searched one by one: one product serves more better
 OPEN_TRIES = 5  # a writer may commit and tidy between two reads of ours
 
 
@@ -151,8 +149,8 @@ class Index:
             k: clips wanted per query.
             allowed: [G], True = may be answered.
 
-        Returns: gallery rows and scores, [n] or [Q, n], with n = min(k, allowed clips). Exact up to
-            ``EXACT_ROWS`` searched clips; beyond, from Lance's vector index.
+        Returns: gallery rows and scores, [n] or [Q, n], with n = min(k, allowed clips). Exact in an
+            index of up to ``EXACT_ROWS`` clips, and wherever a filter lets few through.
         Raises:
             ShapeError: the query is not of this index's recall size, or not finite.
             UsageError: k is below 1.
@@ -167,34 +165,18 @@ class Index:
             raise ShapeError("`query` must be finite numbers.")
         if k < 1:
             raise UsageError(f"`k` must be at least 1, got {k}.")
-        n_searched = len(self.clips) if allowed is None else int(np.count_nonzero(allowed))
-        found = None
-        if n_searched > EXACT_ROWS and len(queries) <= FEW_QUERIES and self._head.indexed_rows:
-            found = self._approximate(queries, min(k, n_searched), allowed)
-        rows, scores = found or top_rows(queries, self.recall_matrix(), k, allowed)
-        return (rows[0], scores[0]) if np.ndim(query) == 1 else (rows, scores)
-
-    def _approximate(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-        if allowed is not None and allowed.shape != (len(self.clips),):
+        if allowed is not None and np.shape(allowed) != (len(self.clips),):
             raise ShapeError(
-                f"`allowed` must hold one entry per clip ({len(self.clips)}), got {allowed.shape}."
+                f"`allowed` must hold one entry per clip ({len(self.clips)}), got "
+                f"{np.shape(allowed)}."
             )
-        answers = []
-        for query in queries:
-            answer = nearest_rows(
-                self._tables().dataset(CLIPS),
-                query,
-                k,
-                clip_id=self.clips.clip_id,
-                gallery=self.recall_matrix(),
-                allowed=allowed,
-            )
-            if answer is None:
-                return None
-            answers.append(answer)
-        return np.stack([rows for rows, _ in answers]), np.stack([scores for _, scores in answers])
+        gallery = self._snapshot.gallery
+        if gallery is None or len(queries) > FEW_QUERIES:
+            rows, scores = top_rows(queries, self.recall_matrix(), k, allowed)
+        else:
+            found = [gallery.top(one, k, allowed) for one in queries]
+            rows, scores = (np.stack(part) for part in zip(*found, strict=True))
+        return (rows[0], scores[0]) if np.ndim(query) == 1 else (rows, scores)
 
     # -- stage 2 -------------------------------------------------------------------------------
 
@@ -358,8 +340,10 @@ class Index:
             head = read_head(self.directory)
             version = head.version(self.meta)
             snapshot, reader = self._cache.load(version), None
-            if snapshot and snapshot.texts is None and head.texts and most_texts > FEW_TEXTS:
-                snapshot = None  # kept by a reader that could not wait for the lists
+            if snapshot and most_texts > FEW_TEXTS:
+                no_lists = snapshot.texts is None and head.texts
+                if no_lists or snapshot.lacks_cells:
+                    snapshot = None  # kept by a reader that could not wait for them
             if snapshot is None:
                 try:
                     reader = TableReader(self.directory, self.meta, head).read()

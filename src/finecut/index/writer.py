@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexCorrupt, IndexMismatch, UsageError
-from finecut.index import history, nearest, text_search
+from finecut.index import history, text_search
 from finecut.index.alias import follow
 from finecut.index.fragments import WrittenClips, append_written
 from finecut.index.lock import FileLock
@@ -386,7 +386,7 @@ class IndexWriter:
         return max(len(table.get_fragments()) for table in self._tables.values())
 
     def compact(self) -> bool:
-        """Join small files where enough have piled up, see to the vector index, and drop versions
+        """Join small files where enough have piled up, see to the words' index, and drop versions
         nobody reads any more."""
         joined = False
         for name, table in self._tables.items():
@@ -403,8 +403,7 @@ class IndexWriter:
                 )
                 table.checkout_latest()
                 joined = True
-        tended = nearest.tend(self._tables[CLIPS], self.meta.recall_dim)
-        tended |= text_search.tend(self._tables[TEXTS])
+        tended = text_search.tend(self._tables[TEXTS])
         if joined or tended:
             self._write_head()
         history.tidy(self.directory, self.head, self._tables, now())
@@ -435,9 +434,6 @@ class IndexWriter:
             n_clips=sum(row.n_clips for row in done),
             n_frames=sum(row.n_frames for row in done),
             video_s=float(sum(row.duration_s for row in done)),
-            indexed_rows=nearest.covered(self._tables[CLIPS])
-            if versions[CLIPS] != self.head.clips
-            else self.head.indexed_rows,
         )
         self._put_head(head)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finecut.index.store import EXACT_ROWS
+from finecut.index.gallery import EXACT_ROWS
 from finecut.search.candidates import Candidates, Looked, clip_hits, look_closely
 from finecut.search.heard import NEVER, Where
 

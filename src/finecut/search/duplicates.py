@@ -21,8 +21,9 @@ import numpy as np
 
 from finecut.errors import UsageError
 from finecut.index.cache import FOLDER
+from finecut.index.gallery import EXACT_ROWS
 from finecut.index.meta import write_json
-from finecut.index.store import EXACT_ROWS, Index
+from finecut.index.store import Index
 from finecut.search import known_copies
 from finecut.search.copy_alignment import Frames, best_overlap
 from finecut.search.small_pictures import video_pictures

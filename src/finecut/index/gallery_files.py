@@ -1,0 +1,141 @@
+"""What makes a gallery quick to search, kept beside its recall vectors in the cache.
+
+Codes of new clips are appended; the cells of k-means are found by whoever has the time, clips that
+come later are put into them, and they are found anew when the gallery has doubled.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finecut.index.cells import Cells, by_cell, cells_of, centres_of
+from finecut.index.codes import CODED_ROWS, Codes, encoded, mean_of
+from finecut.index.columns import appending, mapped
+from finecut.index.gallery import EXACT_ROWS, LOOKED_ROWS, Gallery
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GROWTH = 2  # times the clips the cells were found with, from which they are found anew
+LOPSIDED = 4  # times the largest cell then, if a search would feel it
+_COLUMNS = {"code": "int8", "code_scale": "float32", "code_error": "float32"}
+
+
+def save_gallery(
+    folder: Path,
+    number: int,
+    recall: NDArray[np.float32],
+    before: dict[str, Any] | None,
+    *,
+    patient: bool,
+) -> dict[str, Any] | None:
+    """Bring the files beside ``recall.bin`` up to date; what the snapshot's head says of them.
+
+    Args:
+        folder: of the generation.
+        number: of the snapshot.
+        recall: [G, R] all vectors.
+        before: what the head said of the clips that were there before; they come first.
+        patient: whether there is time to find cells: a minute for a million clips.
+    """
+    if len(recall) < CODED_ROWS:
+        return None
+    about = _save_codes(folder, recall, before or {})
+    if len(recall) > EXACT_ROWS:
+        about |= _save_cells(folder, number, recall, before or {}, patient)
+    return about
+
+
+def _save_codes(
+    folder: Path, recall: NDArray[np.float32], before: dict[str, Any]
+) -> dict[str, Any]:
+    done, longest = int(before.get("coded", 0)), float(before.get("longest", 0.0))
+    if done:
+        mean = np.load(folder / "mean.npy", allow_pickle=False)
+    else:
+        mean = mean_of(recall)
+        np.save(folder / "mean.npy", mean)
+    widths = (recall.shape[1], 4, 4)
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(appending(folder / f"{name}.bin", done * width))
+            for name, width in zip(_COLUMNS, widths, strict=True)
+        ]
+        for *columns, reach in encoded(recall[done:], mean):
+            longest = max(longest, reach)
+            for file, column in zip(files, columns, strict=True):
+                file.write(np.ascontiguousarray(column).data)
+    return {"coded": len(recall), "longest": longest}
+
+
+def _save_cells(
+    folder: Path,
+    number: int,
+    recall: NDArray[np.float32],
+    before: dict[str, Any],
+    patient: bool,
+) -> dict[str, Any]:
+    name, trained, largest = before.get("cells"), before.get("trained", 0), before.get("largest", 0)
+    done = int(before.get("coded", 0)) if name else 0
+    anew = not name or len(recall) > GROWTH * trained or before.get("lopsided", False)
+    if anew and patient:
+        name, trained, done, largest = uuid.uuid4().hex[:12], len(recall), 0, 0
+        np.save(folder / f"centres-{name}.npy", centres_of(recall))
+    if not name:
+        return {}
+    centres = np.load(folder / f"centres-{Path(name).name}.npy", allow_pickle=False)
+    place = folder / f"cell-{Path(name).name}.bin"
+    with appending(place, done * 4) as file:
+        file.write(cells_of(recall[done:], centres).data)
+    order, starts = by_cell(np.asarray(mapped(place, "int32", recall.shape[:1])), len(centres))
+    np.save(folder / f"{number}.order.npy", order)
+    np.save(folder / f"{number}.starts.npy", starts)
+    now = int(np.diff(starts).max())
+    largest = largest or now
+    return {
+        "cells": name,
+        "trained": trained,
+        "largest": largest,
+        "lopsided": now > max(LOOKED_ROWS, LOPSIDED * largest),
+    }
+
+
+def load_gallery(
+    folder: Path, number: int, recall: NDArray[np.float32], about: dict[str, Any] | None
+) -> Gallery | None:
+    """The gallery as it was kept; None where it is so small that nothing was.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it is damaged.
+    """
+    if about is None:
+        return None
+    size, dim = recall.shape
+    code, scale, error = (
+        mapped(folder / f"{name}.bin", dtype, (size, dim) if name == "code" else (size,))
+        for name, dtype in _COLUMNS.items()
+    )
+    mean = np.load(folder / "mean.npy", allow_pickle=False)
+    if mean.shape != (dim,):
+        raise ValueError("The mean is of another gallery.")
+    codes = Codes(mean, code, scale, error, float(about["longest"]))
+    return Gallery(recall, codes, _load_cells(folder, number, recall, about))
+
+
+def _load_cells(
+    folder: Path, number: int, recall: NDArray[np.float32], about: dict[str, Any]
+) -> Cells | None:
+    if not about.get("cells"):
+        return None
+    centres = np.load(folder / f"centres-{Path(about['cells']).name}.npy", allow_pickle=False)
+    order = np.load(folder / f"{number}.order.npy", allow_pickle=False)
+    starts = np.load(folder / f"{number}.starts.npy", allow_pickle=False)
+    whole = len(order) == starts[-1] == len(recall) and len(starts) == len(centres) + 1
+    if not (whole and order.min() >= 0 and order.max() < len(recall)):
+        raise ValueError("The cells are of another gallery.")
+    return Cells(centres, order, starts)
