@@ -97,13 +97,13 @@ class MissingDependency(FinecutError):
     """An optional package is needed; the message holds the command that installs it."""
 
 
-class StorageError(FinecutError):
+class StorageError(FinecutError, OSError):
     """An object store, or a file, that cannot be read or written; holds no secret."""
 
     http_status = 503
 
 
-class ObjectNotFound(StorageError):
+class ObjectNotFound(StorageError, FileNotFoundError):
     """No object, or file, of this name."""
 
     http_status = 404

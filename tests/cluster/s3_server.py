@@ -22,7 +22,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 
 class OneWriteAtATime:
-    """S3's conditional writes are atomic; moto looks, then writes: so one write waits for another."""
+    """S3's conditional writes are atomic; moto looks, then writes: so writes go one by one."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self.app = app

@@ -31,10 +31,10 @@ def names(place: Path) -> list[str]:
 def test_an_alias_is_switched_from_one_index_to_another(tmp_path: Path, two: tuple[Path, Path]):
     alias = tmp_path / "live"
     first = switch(alias, two[0])
-    assert (first.index, first.before) == (two[0], None)
+    assert (first.index.path, first.before) == (two[0], None)
     assert names(alias) == ["a"]
     second = switch(alias, two[1])
-    assert (second.index, second.before) == (two[1], two[0])
+    assert (second.index.path, second.before) == (two[1], first.index)
     assert names(alias) == ["b"]
 
 
@@ -57,14 +57,14 @@ def test_indexes_in_one_folder_move_together(tmp_path: Path, two: tuple[Path, Pa
 def test_an_alias_of_an_alias_is_the_index(tmp_path: Path, two: tuple[Path, Path]):
     switch(tmp_path / "one", two[0])
     switch(tmp_path / "deep" / "two", tmp_path / "one")
-    assert follow(tmp_path / "deep" / "two") == two[0]
+    assert follow(tmp_path / "deep" / "two").path == two[0]
     shutil.rmtree(tmp_path / "one")
     assert names(tmp_path / "deep" / "two") == ["a"]
 
 
 def test_what_is_no_alias_is_itself(tmp_path: Path, two: tuple[Path, Path]):
-    assert follow(two[0]) == two[0]
-    assert follow(tmp_path / "nowhere") == tmp_path / "nowhere"
+    assert follow(two[0]).path == two[0]
+    assert follow(tmp_path / "nowhere").path == tmp_path / "nowhere"
 
 
 def test_an_index_or_a_full_folder_is_not_made_an_alias(tmp_path: Path, two: tuple[Path, Path]):

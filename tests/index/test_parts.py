@@ -96,7 +96,7 @@ def test_a_content_is_known_by_its_bytes(tmp_path):
 
 def test_the_place_of_an_index_can_be_named(monkeypatch, tmp_path):
     monkeypatch.setenv("FINECUT_INDEX", str(tmp_path / "here"))
-    assert default_index() == tmp_path / "here"
+    assert default_index().path == tmp_path / "here"
     monkeypatch.delenv("FINECUT_INDEX")
     assert default_index().name == "index" and "finecut" in str(default_index())
 

@@ -22,7 +22,7 @@ from finecut.errors import (
     ShapeError,
     UsageError,
 )
-from finecut.index import writer as writer_module
+from finecut.index import upkeep
 from finecut.index.cache import Cache
 from finecut.index.quantise import dequantise, quantise
 from finecut.index.store import Index
@@ -342,7 +342,7 @@ OPERATION = st.one_of(
 def test_any_history_leaves_what_was_committed_last(operations):
     """A writer and a reader side by side, against a dictionary."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, "COMPACT_FRAGMENTS", 3)
+        patch.setattr(upkeep, "COMPACT_FRAGMENTS", 3)
         place = Path(folder) / "i"
         writer = IndexWriter(place, meta_of()).__enter__()
         reader = Index.open(place)

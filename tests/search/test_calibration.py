@@ -20,7 +20,7 @@ PLAIN = Calibration(slope=2.0, intercept=-1.0, threshold=0.5)
 
 
 def kept_files(index: Index) -> list[Path]:
-    return sorted((index.directory / "cache").glob("background-*.npy"))
+    return sorted(index.cache_folder.glob("background-*.npy"))
 
 
 def test_measure_is_its_plain_loop():

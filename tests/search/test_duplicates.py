@@ -146,7 +146,7 @@ def test_only_what_is_new_is_compared(
     "text", ["", "{", "[]", '{"layout": 1}', '{"layout": 1, "index": "x", "compared": 3}']
 )
 def test_what_is_kept_is_disposable(index: Index, text: str):
-    place = index.directory / "cache" / duplicates.FILE
+    place = index.cache_folder / duplicates.FILE
     first = groups(index)
     assert json.loads(place.read_text())["layout"] == duplicates.LAYOUT
     place.write_text(text)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
     from starlette.types import ASGIApp
 
+    from finecut.storage.location import Location
+
 PATH = "/mcp"
 INSTRUCTIONS = """Search a person's library of videos by sentences and land on moments.
 
@@ -181,7 +183,7 @@ def serve_http(
 
 
 def tools_for(
-    index_dir: Path, *, bundle: str | None, output: Path | None, threads: int | None
+    index_dir: Location, *, bundle: str | None, output: Path | None, threads: int | None
 ) -> Tools:
     """The tools over one index."""
     return Tools(Library(index_dir, bundle=bundle, threads=threads), output)

@@ -61,4 +61,4 @@ def demo(
     if serve:
         from finecut.cli.serve import serve as serve_page
 
-        serve_page(index=report.index, port=port)
+        serve_page(index=str(report.index), port=port)

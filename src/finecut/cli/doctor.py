@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +16,9 @@ import finecut
 from finecut.cli import options
 from finecut.cli.show import EXIT_FAILED, bytes_text, command, out, print_json, say
 from finecut.errors import FinecutError, IndexNotFound
+
+if TYPE_CHECKING:
+    from finecut.storage.location import Location
 
 LOW_SPACE = 1 << 30  # bytes; below it an index run may fill the disk
 PORT = 8500  # of `finecut serve` when none is given
@@ -134,7 +138,7 @@ def _providers() -> tuple[str, str]:
     return "ok", f"onnxruntime {onnxruntime.__version__}: {', '.join(names)}"
 
 
-def _index(directory: Path) -> tuple[str, str]:
+def _index(directory: Location) -> tuple[str, str]:
     from finecut.index.store import Index
 
     try:
@@ -147,8 +151,11 @@ def _index(directory: Path) -> tuple[str, str]:
     return "ok", f"{directory}: {stats.n_videos} videos, {stats.n_clips} clips{failed}"
 
 
-def _space(directory: Path) -> tuple[str, str]:
-    place = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+def _space(directory: Location) -> tuple[str, str]:
+    from finecut.index.place import cache_root
+
+    folder = directory.absolute().path if directory.is_local else cache_root().absolute()
+    place = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(place).free
     return "ok" if free > LOW_SPACE else "warn", f"{bytes_text(free)} free at {place}"
 

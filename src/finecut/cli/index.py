@@ -30,6 +30,7 @@ from finecut.errors import UsageError
 if TYPE_CHECKING:
     from finecut.bundle.load import Bundle
     from finecut.index.report import IndexEvent, IndexReport
+    from finecut.storage.location import Location
 
 PLAIN_EVERY_S = 5.0  # between lines of progress where stderr is no terminal
 MOST_NOTES = 20  # of what could not be read of the words, shown
@@ -194,7 +195,7 @@ def index(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _go_back(directory: Path, as_of: str, roots: list[Path] | None, *, as_json: bool) -> None:
+def _go_back(directory: Location, as_of: str, roots: list[Path] | None, *, as_json: bool) -> None:
     from finecut.index.history import moment_text
     from finecut.index.restore import restore
 
@@ -214,7 +215,7 @@ def _go_back(directory: Path, as_of: str, roots: list[Path] | None, *, as_json: 
     )
 
 
-def bundle_of(directory: Path) -> str:
+def bundle_of(directory: Location) -> str:
     """What an index that is there was built with; the starter for a new one."""
     from finecut.bundle.place import STARTER
     from finecut.errors import IndexNotFound
@@ -231,7 +232,9 @@ def _channels(text: str) -> list[str]:
     return [] if text.strip() == "none" else [name.strip() for name in text.split(",")]
 
 
-def _show_report(report: IndexReport, directory: Path, bundle: Bundle, *, profile: bool) -> None:
+def _show_report(
+    report: IndexReport, directory: Location, bundle: Bundle, *, profile: bool
+) -> None:
     for path, reason, message in report.failures:
         say(
             t(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from finecut.cli import options
 from finecut.cli.show import bytes_text, command, out, path_text, print_json, say, table, time_text
+
+if TYPE_CHECKING:
+    from finecut.storage.location import Location
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +78,7 @@ def info(
     table(rows)
 
 
-def _show_history(directory: Path, *, as_json: bool) -> None:
+def _show_history(directory: Location, *, as_json: bool) -> None:
     from finecut.index.history import DAY_S, MIN_KEEP_S, commits, moment_text
 
     known = commits(directory)[::-1]

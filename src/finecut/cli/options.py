@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from finecut.storage.location import Location
+
 Index = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--index",
         metavar="DIR",
-        help="The index's folder; FINECUT_INDEX, or one place for each user, when not given.",
+        help="The index's folder, or its URL in an object store (s3://BUCKET/NAME); "
+        "FINECUT_INDEX, or one place for each user, when not given.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -30,7 +34,7 @@ Threads = Annotated[
 ]
 
 
-def index_dir(given: Path | None) -> Path:
+def index_dir(given: str | Path | None) -> Location:
     """The index that is meant: the option, FINECUT_INDEX, or the user's own; of an alias, the
     index it names now."""
     from finecut.index.alias import follow
@@ -38,10 +42,12 @@ def index_dir(given: Path | None) -> Path:
     return follow(index_place(given))
 
 
-def index_place(given: Path | None) -> Path:
+def index_place(given: str | Path | None) -> Location:
     """The same without following an alias: for a server, which follows it again and again."""
     if given is not None:
-        return given
+        from finecut.storage.location import Location
+
+        return Location.parse(given)
     from finecut.index.place import default_index
 
     return default_index()

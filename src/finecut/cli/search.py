@@ -208,7 +208,7 @@ def _threshold(searcher: Searcher) -> float:
 
 
 def _open(
-    index: Path | None, bundle: str | None, threads: int | None, as_of: str | None = None
+    index: str | None, bundle: str | None, threads: int | None, as_of: str | None = None
 ) -> Searcher:
     from finecut.search.opening import begin_opening
 

@@ -13,11 +13,12 @@ from finecut.index.meta import IndexMeta, Levels
 from finecut.index.plan import Stopped, make_plan
 from finecut.index.report import IndexEvent, IndexReport
 from finecut.index.run import Run
-from finecut.index.scan import Scan, absolute, scan
+from finecut.index.scan import Scan, scan
 from finecut.index.tables import plain_message
 from finecut.index.text_plan import TextPlan, TextSettings, state_of
 from finecut.index.underway import VideoUnderway
 from finecut.index.writer import IndexWriter, now
+from finecut.storage.location import Location
 from finecut.video.spec import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ MOST_DAYS = 36500  # that past states are kept
 
 def build_index(
     roots: Sequence[str | Path],
-    index_dir: str | Path,
+    index_dir: str | Path | Location,
     bundle: Bundle,
     *,
     levels: Levels = "patch",
@@ -103,7 +104,7 @@ def build_index(
             on_folder=lambda folder, count: run.tell("scan", folder, message=f"{count} files"),
         )
     meta = IndexMeta.of_bundle(bundle.manifest, bundle.ref, levels, now())
-    directory = Path(absolute(index_dir))
+    directory = Location.parse(index_dir).absolute()
     with IndexWriter(directory, meta) as writer:
         settings = TextSettings.parse(writer.head.text_channels, writer.head.speech_model)
         settings = settings.changed(channels, ocr, speech).check()

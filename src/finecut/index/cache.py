@@ -26,14 +26,15 @@ from finecut.index.gallery import EXACT_ROWS, Gallery
 from finecut.index.gallery_files import load_gallery, save_gallery
 from finecut.index.lock import FileLock
 from finecut.index.meta import IndexMeta, write_json
+from finecut.index.place import cache_folder
 from finecut.index.rows import ClipTable, VideoRow, VideoRows, excess_128, video_lines
 from finecut.index.text_lists import TextLists
+from finecut.storage.location import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-FOLDER = "cache"
 HEAD = "snapshot.json"
 LAYOUT = 5
 # Tokens are kept where they take at most this part of the disk's room, or little anyway; others
@@ -117,11 +118,13 @@ class Source(Protocol):
 
 
 class Cache:
-    """The snapshot kept in ``directory/cache``, if it can be read or written at all."""
+    """The snapshot kept beside an index (on this machine, of one in an object store), if it can be
+    read or written at all."""
 
-    def __init__(self, directory: Path, meta: IndexMeta) -> None:
-        self.folder = directory / FOLDER
+    def __init__(self, directory: Location, meta: IndexMeta) -> None:
+        self.folder = cache_folder(directory, meta.uuid)
         self.meta = meta
+        self._local = directory.is_local
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -190,7 +193,7 @@ class Cache:
         """
         lock = FileLock(self.folder / "cache.lock")
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=not self._local, exist_ok=True)
             if not lock.try_acquire():
                 return False
         except OSError:
@@ -280,7 +283,10 @@ class Cache:
 
     def _room_for_tokens(self) -> int:
         """Bytes tokens may take. What is kept of them counts as room, so that keeping them does not
-        end by itself as they grow."""
+        end by itself as they grow. Out of an object store not all that fits is fetched: the first
+        search would wait for it."""
+        if not self._local:
+            return TOKENS_LIMIT_BYTES
         kept = 0
         for name in frame_columns(self.meta):
             kept += sum(path.stat().st_size for path in self.folder.glob(f"*/{name}.bin"))

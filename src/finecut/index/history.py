@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finecut.errors import NotFound, UsageError
-from finecut.index.meta import Head, IndexMeta, read_head, read_head_file, read_meta, write_json
-from finecut.index.tables import TABLES, TEXTS, load_lance, table_path
+from finecut.errors import NotFound, ObjectNotFound, UsageError
+from finecut.index.meta import Head, read_head, read_head_file, read_meta, write_json
+from finecut.index.tables import TABLES, TEXTS, open_table
+from finecut.storage.location import Location
+from finecut.storage.objects import children, delete
 
 FOLDER = "history"
 MIN_KEEP_S = 3600.0  # a reader may lag this far behind the last commit
@@ -46,24 +48,25 @@ class Commit:
         }
 
 
-def keep(directory: Path, head: Head) -> None:
+def keep(directory: Location, head: Head) -> None:
     """Put a head among the past ones: before another takes its place, so that what stands there was
     a commit, whatever is cut off. Doing it twice changes nothing."""
-    folder = directory / FOLDER
-    folder.mkdir(exist_ok=True)
-    write_json(folder / f"{head.number:0{_DIGITS}d}.json", head)
+    if directory.is_local:
+        (directory / FOLDER).path.mkdir(exist_ok=True)
+    write_json(_place(directory, head.number), head)
 
 
-def commits(directory: Path) -> list[Commit]:
+def commits(directory: Location | str | Path) -> list[Commit]:
     """The states this index can go back to and the one it is in, oldest first.
 
     Raises:
         IndexNotFound, IndexMismatch, IndexCorrupt: there is no index that can be read.
     """
+    directory = Location.parse(directory)
     meta, last = read_meta(directory), read_head(directory)
-    heads = [read_head_file(path) for path in _files(directory)]
-    # What a restore set aside, or a writer that was cut off left behind, comes after the last.
-    heads = [head for head in heads if head.number < last.number] + [last]
+    # A writer may be at its commit now: what it has set aside is the last one itself.
+    numbers = [number for number in _numbers(directory) if number < last.number]
+    heads = [*(read_head_file(_place(directory, number)) for number in numbers), last]
     after = [head.at for head in heads[1:]]
     return [
         Commit(head, head.version(meta), until)
@@ -71,7 +74,7 @@ def commits(directory: Path) -> list[Commit]:
     ]
 
 
-def find(directory: Path, as_of: str | int) -> Commit:
+def find(directory: Location | str | Path, as_of: str | int) -> Commit:
     """The state an index was in.
 
     Args:
@@ -85,6 +88,7 @@ def find(directory: Path, as_of: str | int) -> Commit:
         NotFound: no such commit, or it was tidied away.
         IndexNotFound, IndexMismatch, IndexCorrupt: there is no index that can be read.
     """
+    directory = Location.parse(directory)
     text = str(as_of).strip()
     known = commits(directory)
     meta = read_meta(directory)
@@ -103,7 +107,7 @@ def find(directory: Path, as_of: str | int) -> Commit:
             f"--index {directory}. Keep them longer: finecut index FOLDER --keep-days DAYS"
         )
     commit = found[-1]
-    _check_there(directory, meta, commit)
+    _check_there(directory, commit)
     return commit
 
 
@@ -134,15 +138,14 @@ def _span(known: list[Commit]) -> str:
     )
 
 
-def _check_there(directory: Path, meta: IndexMeta, commit: Commit) -> None:
+def _check_there(directory: Location, commit: Commit) -> None:
     """Refuse a commit whose tables are no longer there as they were."""
-    lance = load_lance()
     for table in TABLES:
         version = getattr(commit.head, table)
         if table == TEXTS and not version:  # made before there were texts
             continue
         try:
-            lance.dataset(table_path(directory, table), version=version)
+            open_table(directory, table, version)
         except (OSError, ValueError) as error:
             raise NotFound(
                 f"Commit {commit.head.number} of {directory} cannot be gone back to: version "
@@ -179,31 +182,36 @@ def bring_back(tables: Mapping[str, Any], head: Head) -> None:
             table.checkout_latest()
 
 
-def tidy(directory: Path, head: Head, tables: Mapping[str, Any], now: float) -> None:
+def tidy(directory: Location, head: Head, tables: Mapping[str, Any], now: float) -> None:
     """Drop states that were replaced longer ago than the index keeps them, and what only they need.
 
     A version is not judged by its own age, as Lance would: one that was made a year ago and
     replaced a second ago is what readers are reading.
     """
     limit = now - max(head.keep_s, MIN_KEEP_S)
-    past = [path for path in _files(directory) if int(path.stem) < head.number]
     oldest, dropped = head, []
-    after = head
-    for path in reversed(past):
-        if after.at and after.at <= limit:  # this one was replaced before the limit
-            dropped.append(path)
+    for number in reversed(_numbers(directory)):
+        if number >= head.number:
             continue
-        oldest = after = read_head_file(path)
-    for path in dropped:
-        path.unlink(missing_ok=True)  # first: nothing is promised that is not there
+        if oldest.at and oldest.at <= limit:  # this one was replaced before the limit
+            dropped.append(number)
+        else:
+            oldest = read_head_file(_place(directory, number))
+    for number in dropped:
+        delete(_place(directory, number))  # first: nothing is promised that is not there
     for name, table in tables.items():
         kept_from = min(getattr(oldest, name) or table.version, table.version)
         table.cleanup_old_versions(retain_versions=table.version - kept_from + 1)
 
 
-def _files(directory: Path) -> list[Path]:
-    """Files of past heads, oldest first."""
-    folder = directory / FOLDER
-    if not folder.is_dir():
+def _place(directory: Location, number: int) -> Location:
+    return directory / FOLDER / f"{number:0{_DIGITS}d}.json"
+
+
+def _numbers(directory: Location) -> list[int]:
+    """Numbers of the past heads, oldest first."""
+    try:
+        names = children(directory / FOLDER)
+    except ObjectNotFound:
         return []
-    return sorted(path for path in folder.iterdir() if re.fullmatch(r"[0-9]{12,}\.json", path.name))
+    return sorted(int(name[:-5]) for name in names if re.fullmatch(r"[0-9]{12,18}\.json", name))

@@ -8,8 +8,16 @@ import socket
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from finecut.errors import IndexLocked
+from finecut.storage.location import Location
+
+if TYPE_CHECKING:
+    from finecut.storage.lease import Lease
+
+LOCK_FILE = "writer.lock"
+LEASE_FILE = "writer.lease"
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -62,6 +70,9 @@ class FileLock:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def check(self) -> None:
+        """Nothing: the operating system keeps a lock for as long as its process lives."""
+
     def holder(self) -> str:
         """Who holds the lock, as far as the note tells: ``process 12 on host since 10:31:07``."""
         try:
@@ -86,3 +97,13 @@ class FileLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def writer_lock(directory: Location) -> FileLock | Lease:
+    """What the one writer of an index holds: a lock of the operating system where the index is
+    local, a lease in an object store."""
+    if directory.is_local:
+        return FileLock(directory.path / LOCK_FILE)
+    from finecut.storage.lease import Lease
+
+    return Lease(directory / LEASE_FILE)

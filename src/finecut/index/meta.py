@@ -8,13 +8,20 @@ point that readers follow, and it can be read without loading Lance.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from finecut.errors import IndexCorrupt, IndexMismatch, IndexNotFound
+from finecut.errors import (
+    IndexCorrupt,
+    IndexMismatch,
+    IndexNotFound,
+    ObjectNotFound,
+    StorageError,
+)
+from finecut.storage.location import Location
+from finecut.storage.objects import read_with_etag, write_bytes
 
 if TYPE_CHECKING:
     from finecut.bundle.manifest import Manifest
@@ -100,21 +107,33 @@ class Head:
 _LIMITS = {"recall_dim": 65536, "embed_dim": 65536, "patch_rows": 64, "patch_columns": 64}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(place: Location) -> tuple[dict[str, Any], str]:
+    """The object in a JSON file, and the etag of the file.
+
+    Raises:
+        ObjectNotFound: there is no file.
+        IndexCorrupt: it cannot be read.
+        StorageError: its object store cannot be reached.
+    """
     try:
-        plain = json.loads(path.read_bytes())
-    except OSError as error:
-        raise IndexCorrupt(f"{path} cannot be read: {error}. Check the permissions.") from error
+        content, etag = read_with_etag(place)
+        plain = json.loads(content)
+    except ObjectNotFound:
+        raise
+    except StorageError as error:
+        if not place.is_local:
+            raise  # the network, or a right that is missing: nothing is wrong with the index
+        raise IndexCorrupt(str(error)) from error
     except ValueError as error:
         raise IndexCorrupt(
-            f"{path} is damaged ({error}). Delete the folder {path.parent} and index again."
+            f"{place} is damaged ({error}). Delete the folder {place.parent} and index again."
         ) from error
     if not isinstance(plain, dict):
-        raise IndexCorrupt(f"{path} must hold a JSON object, got {type(plain).__name__}.")
-    return plain
+        raise IndexCorrupt(f"{place} must hold a JSON object, got {type(plain).__name__}.")
+    return plain, etag
 
 
-def _typed(cls: Any, plain: dict[str, Any], path: Path) -> Any:
+def _typed(cls: Any, plain: dict[str, Any], path: Location) -> Any:
     """Check every field's presence, type and range; unknown keys are left out."""
     values = {}
     for field in fields(cls):
@@ -141,21 +160,24 @@ def _typed(cls: Any, plain: dict[str, Any], path: Path) -> Any:
     return cls(**values)
 
 
-def read_meta(directory: Path) -> IndexMeta:
+def read_meta(directory: Location | str | Path) -> IndexMeta:
     """What the index in ``directory`` is.
 
     Raises:
         IndexNotFound: there is none.
         IndexMismatch: another finecut made it, with a schema this one does not know.
         IndexCorrupt: ``index.json`` is damaged.
+        StorageError: its object store cannot be reached.
     """
+    directory = Location.parse(directory)
     path = directory / META_FILE
-    if not path.is_file():
+    try:
+        plain, _ = _read(path)
+    except ObjectNotFound as error:
         raise IndexNotFound(
             f"There is no index at {directory}. Make one with: finecut index FOLDER "
             f"--index {directory}"
-        )
-    plain = _read(path)
+        ) from error
     schema = plain.get("schema_version")
     if schema != SCHEMA_VERSION:
         raise IndexMismatch(
@@ -166,30 +188,54 @@ def read_meta(directory: Path) -> IndexMeta:
     return _typed(IndexMeta, plain, path)
 
 
-def read_head(directory: Path) -> Head:
+def read_head(directory: Location | str | Path) -> Head:
     """The last commit of the index in ``directory``.
 
     Raises:
         IndexCorrupt: ``head.json`` is missing or damaged.
+        StorageError: its object store cannot be reached.
     """
-    return read_head_file(directory / HEAD_FILE)
+    return read_head_file(Location.parse(directory) / HEAD_FILE)
 
 
-def read_head_file(path: Path) -> Head:
+def read_head_file(path: Location) -> Head:
     """A head, of the last commit or of one that is kept (``index/history.py``).
 
     Raises:
         IndexCorrupt: the file is missing or damaged.
+        StorageError: its object store cannot be reached.
     """
-    return _typed(Head, _read(path), path)
+    return read_head_with_etag(path)[0]
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` as one step that survives a crash: all of the old or all of the new."""
+def read_head_with_etag(path: Location) -> tuple[Head, str]:
+    """A head, and what `write_json` takes to replace this very one.
+
+    Raises:
+        As `read_head_file`.
+    """
+    try:
+        plain, etag = _read(path)
+    except ObjectNotFound as error:
+        raise IndexCorrupt(
+            f"{path} is missing. Delete the folder {path.parent} and index again."
+        ) from error
+    return _typed(Head, plain, path), etag
+
+
+def write_json(path: Location | Path, value: Any, *, if_match: str | None = None) -> str:
+    """Replace ``path`` as one step that survives a crash: all of the old or all of the new.
+
+    Args:
+        path: of the file.
+        value: a dict, or a dataclass.
+        if_match: only in place of the content with this etag, in an object store.
+
+    Returns: the etag of the file now.
+    Raises:
+        StorageError: it cannot be written (StorageConflict: there is something else by now).
+    """
+    place = Location.parse(path)
     plain = value if isinstance(value, dict) else asdict(value)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        file.write(json.dumps(plain, indent=1).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    content = json.dumps(plain, indent=1).encode()
+    return write_bytes(place, content, if_match=None if place.is_local else if_match)

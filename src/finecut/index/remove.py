@@ -14,6 +14,7 @@ from finecut.index.scan import absolute, under
 from finecut.index.store import Index
 from finecut.index.tables import plain_message
 from finecut.index.writer import IndexWriter
+from finecut.storage.location import Location
 
 ID_DIGITS = 8  # as many digits of a video id name it
 
@@ -26,7 +27,7 @@ class RemoveReport:
     paths: tuple[str, ...]  # paths that are gone; a video with other paths stays
 
 
-def remove(index_dir: str | Path, selectors: Sequence[str | Path]) -> RemoveReport:
+def remove(index_dir: str | Path | Location, selectors: Sequence[str | Path]) -> RemoveReport:
     """Take videos out of an index, by path, folder, glob, file name or id.
 
     A file that is still under an indexed folder comes back with the next ``finecut index`` of that
@@ -42,7 +43,7 @@ def remove(index_dir: str | Path, selectors: Sequence[str | Path]) -> RemoveRepo
         IndexLocked: another process writes to the index.
         IndexNotFound: there is no index.
     """
-    directory = Path(absolute(index_dir))
+    directory = Location.parse(index_dir).absolute()
     with IndexWriter(directory) as writer:
         ids: set[str] = set()
         paths: set[str] = set()

@@ -9,9 +9,10 @@ from finecut.index.history import Commit, find
 from finecut.index.store import Index
 from finecut.index.tables import plain_message
 from finecut.index.writer import IndexWriter
+from finecut.storage.location import Location
 
 
-def restore(index_dir: str | Path, as_of: str | int) -> tuple[Commit, str]:
+def restore(index_dir: str | Path | Location, as_of: str | int) -> tuple[Commit, str]:
     """Make a past state the newest one: a new commit, so that it can be undone in the same way.
 
     Files that were indexed since are indexed again by the next run; those that were taken out come
@@ -27,7 +28,7 @@ def restore(index_dir: str | Path, as_of: str | int) -> tuple[Commit, str]:
         IndexLocked: another process writes to the index.
         IndexNotFound: there is no index.
     """
-    with IndexWriter(Path(index_dir)) as writer:
+    with IndexWriter(index_dir) as writer:
         past = find(writer.directory, as_of)  # inside the lock: nobody tidies it away now
         try:
             if past.until is not None:  # else it is the newest state already

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,8 @@ from finecut.index.tables import TABLES, TEXTS, plain_message, table_path
 from finecut.index.text_lists import TextLists
 from finecut.index.text_search import TextTable
 from finecut.index.texts import TextHit, checked_channels
+from finecut.storage.location import Location
+from finecut.storage.objects import walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class IndexStats:
     n_clips: int
     n_frames: int
     video_s: float
-    size_bytes: int  # of the whole folder
+    size_bytes: int  # of all there is, the cache included
     table_bytes: dict[str, int]
     cache_bytes: int
     bytes_per_video_hour: float  # of the tables; 0.0 without video
@@ -62,7 +63,7 @@ class Index:
     """Open with ``Index.open``. Reading attributes never blocks and never changes under you:
     only ``refresh`` moves on to the latest commit."""
 
-    def __init__(self, directory: Path, meta: IndexMeta) -> None:
+    def __init__(self, directory: Location, meta: IndexMeta) -> None:
         self.directory = directory
         self.meta = meta
         self.pinned = False  # at a past state
@@ -75,7 +76,7 @@ class Index:
     @classmethod
     def open(
         cls,
-        path: str | Path,
+        path: str | Path | Location,
         *,
         most_texts: int = FEW_TEXTS,
         as_of: str | int | None = None,
@@ -83,7 +84,7 @@ class Index:
         """The index in a folder, at its latest commit or a past one.
 
         Args:
-            path: of the folder, or of an alias of it.
+            path: of the folder, or of an alias of it; or a URL such as ``s3://bucket/index``.
             as_of: a past state, as `finecut.index.history.find` reads it; it is read from the
                 tables and stays what it is: ``refresh`` changes nothing.
             most_texts: up to so many, lists of their words are made where there are none yet;
@@ -94,6 +95,7 @@ class Index:
             IndexMismatch: it has a schema this finecut does not know.
             IndexCorrupt: it cannot be read as written.
             NotFound, UsageError: ``as_of`` names no state that is kept.
+            StorageError: its object store cannot be reached.
         """
         directory = follow(path)
         index = cls(directory, read_meta(directory))
@@ -107,6 +109,11 @@ class Index:
     def version(self) -> str:
         """Text that changes whenever the content does."""
         return self._snapshot.version
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where what can be made anew is kept, always on this machine; it may not exist."""
+        return self._cache.folder
 
     @property
     def videos(self) -> Sequence[VideoRow]:
@@ -389,7 +396,9 @@ class Index:
     def stats(self) -> IndexStats:
         """Counts and sizes, for people."""
         done = [row for row in self.videos if row.status == "done"]
-        sizes = {name: _folder_bytes(Path(table_path(self.directory, name))) for name in TABLES}
+        sizes = {name: _bytes_below(self.directory / f"{name}.lance") for name in TABLES}
+        cache_bytes = _bytes_below(Location.parse(self.cache_folder))
+        size_bytes = _bytes_below(self.directory)
         video_s = float(sum(row.duration_s for row in done))
         return IndexStats(
             n_videos=len(done),
@@ -397,9 +406,9 @@ class Index:
             n_clips=len(self.clips),
             n_frames=int(self.clips.n_frames.sum()),
             video_s=video_s,
-            size_bytes=_folder_bytes(self.directory),
+            size_bytes=size_bytes if self.directory.is_local else size_bytes + cache_bytes,
             table_bytes=sizes,
-            cache_bytes=_folder_bytes(self._cache.folder),
+            cache_bytes=cache_bytes,
             bytes_per_video_hour=sum(sizes.values()) / (video_s / 3600.0) if video_s else 0.0,
             levels=self.meta.levels,
             bundle=self.meta.bundle_name,
@@ -418,9 +427,5 @@ def _uncached(reader: TableReader) -> Snapshot:
     )
 
 
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
+def _bytes_below(place: Location) -> int:
+    return sum(size for _, size, _ in walk(place))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from finecut.index.tables import (
     TEXTS,
     TOKENS,
     VIDEOS,
-    load_lance,
+    open_table,
     plain_message,
     ragged_numpy,
-    table_path,
     videos_from_arrow,
 )
+from finecut.storage.location import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +35,7 @@ _NARROW = ("clip_id", "video_id", "build", "number", "start_s", "end_s", "n_fram
 class TableReader:
     """The tables at the versions one head names; opens each when it is first needed."""
 
-    def __init__(self, directory: Path, meta: IndexMeta, head: Head) -> None:
+    def __init__(self, directory: Location, meta: IndexMeta, head: Head) -> None:
         self.directory = directory
         self.meta = meta
         self.head = head
@@ -51,9 +50,8 @@ class TableReader:
     def dataset(self, table: str) -> Any:
         """One table, at the head's version."""
         if table not in self._datasets:
-            path = table_path(self.directory, table)
             version = getattr(self.head, table)
-            self._datasets[table] = load_lance().dataset(path, version=version)
+            self._datasets[table] = open_table(self.directory, table, version)
         return self._datasets[table]
 
     def read(self) -> TableReader:

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from finecut.index.meta import IndexMeta
 from finecut.index.quantise import quantise
 from finecut.index.rows import PathStamp, VideoRow
 from finecut.index.texts import texts_schema
+from finecut.storage.location import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,13 +39,35 @@ def load_lance() -> Any:
 
 
 def plain_message(error: Exception) -> str:
-    """An error's text without the place in Lance's source where it arose."""
-    return re.sub(r",? \S+\.rs:\d+:\d+", "", str(error))
+    """An error's text without the place in Lance's source where it arose, and without secrets."""
+    from finecut.storage.objects import plain_reason
+
+    return plain_reason(re.sub(r",? \S+\.rs:\d+:\d+", "", str(error)))
 
 
-def table_path(directory: Path, table: str) -> str:
-    """Where a table of the index in ``directory`` lies."""
+def table_path(directory: Location, table: str) -> str:
+    """Where a table of the index in ``directory`` lies, as Lance takes it."""
     return str(directory / f"{table}.lance")
+
+
+def table_options(directory: Location) -> dict[str, str] | None:
+    """The ``storage_options`` of Lance for the tables of the index in ``directory``."""
+    if directory.is_local:
+        return None
+    from finecut.storage.objects import lance_options
+
+    return lance_options()
+
+
+def open_table(directory: Location, table: str, version: int | None = None) -> Any:
+    """One table as a Lance dataset, at its newest version or the given one.
+
+    Raises:
+        OSError, ValueError, RuntimeError: Lance cannot open it.
+    """
+    return load_lance().dataset(
+        table_path(directory, table), version=version, storage_options=table_options(directory)
+    )
 
 
 def videos_schema() -> pa.Schema:

@@ -31,6 +31,7 @@ from finecut.index.scan import Scan, absolute, scan, under
 from finecut.index.settle import Settling
 from finecut.index.sidecars import SUFFIXES as TEXT_SUFFIXES
 from finecut.index.store import Index
+from finecut.storage.location import Location, is_url
 
 TICK_S = 0.3  # between questions whether to stop
 CALM_S = 0.3  # after a notice, before a look: more are likely to follow
@@ -114,7 +115,7 @@ class Watch:
     def __init__(
         self,
         roots: Sequence[str | Path],
-        index_dir: str | Path,
+        index_dir: str | Path | Location,
         build: Build,
         *,
         pace: Pace = Pace(),
@@ -126,7 +127,13 @@ class Watch:
         self.roots = list(dict.fromkeys(absolute(root) for root in roots))
         if not self.roots:
             raise UsageError("Name at least one folder to watch.")
-        self.directory = Path(absolute(index_dir))
+        remote = [root for root in self.roots if is_url(root)]
+        if remote:
+            raise UsageError(
+                f"{remote[0]} cannot be watched: an object store gives no notice of changes. Run "
+                "`finecut index` on it now and then, by a timer: what is unchanged is not read."
+            )
+        self.directory = Location.parse(index_dir).absolute()
         self.build = build
         self.pace = pace
         self.exclude = tuple(exclude)

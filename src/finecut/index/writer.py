@@ -8,10 +8,8 @@ can be left over, and ``open`` removes them.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finecut.errors import IndexCorrupt, IndexMismatch, UsageError
-from finecut.index import history, text_search
+from finecut.errors import IndexCorrupt, IndexLocked, StorageConflict, UsageError
+from finecut.index import history, text_search, upkeep
 from finecut.index.alias import follow
+from finecut.index.create import check_same, create, foreign_entry, has_texts, make_table
 from finecut.index.fragments import WrittenClips, append_written
-from finecut.index.lock import FileLock
+from finecut.index.lock import writer_lock
 from finecut.index.meta import (
     HEAD_FILE,
     META_FILE,
-    SCHEMA_VERSION,
     Head,
     IndexMeta,
-    read_head,
+    read_head_with_etag,
     read_meta,
     write_json,
 )
@@ -43,24 +41,21 @@ from finecut.index.tables import (
     VIDEOS,
     EncodedClip,
     clips_to_arrow,
-    load_lance,
+    open_table,
     plain_message,
-    schema_of,
-    table_path,
     tokens_to_arrow,
     videos_from_arrow,
     videos_to_arrow,
 )
-from finecut.index.texts import STATE, VideoTexts, texts_schema, texts_to_arrow
+from finecut.index.texts import STATE, VideoTexts, texts_to_arrow
+from finecut.storage.location import Location
+from finecut.storage.objects import exists
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOCK_FILE = "writer.lock"
-COMPACT_FRAGMENTS = 24  # fragments of a table from which joining them pays
 # Wide rows are not copied again.
 FRAGMENT_ROWS = {VIDEOS: 1 << 20, CLIPS: 1 << 20, TEXTS: 1 << 20, TOKENS: 8192}
-DELETED_PART = 0.2  # of a table's rows from which giving their space back pays
 IDS_PER_DELETE = 500
 
 
@@ -78,10 +73,11 @@ class IndexWriter:
         UsageError: the folder holds something else, or cannot be written.
     """
 
-    def __init__(self, directory: Path, meta: IndexMeta | None = None) -> None:
-        self.directory = directory = follow(directory)
+    def __init__(self, directory: Location | str | Path, meta: IndexMeta | None = None) -> None:
+        self.directory = follow(directory)
         self._wanted = meta
-        self._lock = FileLock(directory / LOCK_FILE)
+        self._lock = writer_lock(self.directory)
+        self._head_etag = ""
         self._tables: dict[str, Any] = {}
         self.meta: IndexMeta
         self.head: Head
@@ -93,8 +89,9 @@ class IndexWriter:
         if self._wanted is None:
             read_meta(self.directory)  # says what to do where nothing is
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            foreign = self._foreign_entry()
+            if self.directory.is_local:
+                self.directory.path.mkdir(parents=True, exist_ok=True)
+            foreign = foreign_entry(self.directory)
             if foreign:
                 raise UsageError(
                     f"{self.directory} is no index and is not empty (it holds {foreign!r}). Name "
@@ -102,6 +99,8 @@ class IndexWriter:
                 )
             self._lock.__enter__()
         except OSError as error:
+            if not self.directory.is_local:
+                raise  # it says by itself what to do about a store
             raise UsageError(
                 f"The index at {self.directory} cannot be written: {error}. Check the permissions "
                 "and the space, or choose another place: --index FOLDER"
@@ -121,40 +120,25 @@ class IndexWriter:
     ) -> None:
         self._lock.release()
 
-    def _foreign_entry(self) -> str | None:
-        """Something in the folder that no index has: then it is not ours to fill."""
-        if (self.directory / META_FILE).exists():
-            return None
-        ours = {
-            LOCK_FILE,
-            HEAD_FILE,
-            "cache",
-            history.FOLDER,
-            *(f"{table}.lance" for table in TABLES),
-        }
-        for entry in self.directory.iterdir():
-            if entry.name not in ours and not entry.name.endswith(".part"):
-                return entry.name
-        return None
-
     def _open(self) -> None:
-        for part in self.directory.glob(".*.part"):
-            part.unlink(missing_ok=True)  # of a writer that was cut off
-        if not (self.directory / META_FILE).exists():
+        if self.directory.is_local:
+            for part in self.directory.path.glob(".*.part"):
+                part.unlink(missing_ok=True)  # of a writer that was cut off
+        if not exists(self.directory / META_FILE):
             if self._wanted is None:
                 read_meta(self.directory)  # raises: another process removed the index just now
-            self._create()
+            else:
+                create(self.directory, self._wanted, now())
         self.meta = read_meta(self.directory)
         if self._wanted is not None:
-            self._check_same(self._wanted)
-        lance = load_lance()
-        self.head = read_head(self.directory)
-        if not self._has_texts():
-            self._make_table(TEXTS, self.meta)
+            check_same(self.directory, self.meta, self._wanted)
+        self.head, self._head_etag = read_head_with_etag(self.directory / HEAD_FILE)
+        if not has_texts(self.directory, self.head):
+            make_table(self.directory, TEXTS, self.meta)
             self.head = replace(self.head, texts=0)
         for table in TABLES:
             try:
-                self._tables[table] = lance.dataset(table_path(self.directory, table))
+                self._tables[table] = open_table(self.directory, table)
             except (OSError, ValueError) as error:
                 raise IndexCorrupt(
                     f"The table {table} of {self.directory} cannot be opened: "
@@ -174,51 +158,6 @@ class IndexWriter:
         if any(table.version != getattr(self.head, name) for name, table in self._tables.items()):
             self._write_head()  # the last writer was cut off between its tables and its head
 
-    def _create(self) -> None:
-        assert self._wanted is not None
-        lance = load_lance()
-        for table in TABLES:
-            path = Path(table_path(self.directory, table))
-            with suppress(OSError, ValueError):
-                if path.exists() and lance.dataset(str(path)).count_rows():
-                    raise IndexCorrupt(
-                        f"{self.directory} holds tables but no {META_FILE}. Put the file back, or "
-                        "delete the folder and index again."
-                    )
-        versions: dict[str, Any] = {
-            table: self._make_table(table, self._wanted) for table in TABLES
-        }
-        head = Head(
-            1,
-            **versions,
-            next_clip_id=0,
-            build=0,
-            n_videos=0,
-            n_clips=0,
-            n_frames=0,
-            video_s=0.0,
-            at=now(),
-        )
-        write_json(self.directory / HEAD_FILE, head)
-        write_json(self.directory / META_FILE, self._wanted)  # last: from here on it is an index
-
-    def _make_table(self, table: str, meta: IndexMeta) -> int:
-        """An empty table in place of whatever is there; its version."""
-        path = table_path(self.directory, table)
-        shutil.rmtree(path, ignore_errors=True)
-        empty = schema_of(table, meta).empty_table()
-        return load_lance().write_dataset(empty, path).version
-
-    def _has_texts(self) -> bool:
-        """Whether the table is there and to be trusted; texts can always be read again."""
-        if not self.head.texts:  # made before there were texts, or by a finecut without them
-            return False
-        try:
-            table = load_lance().dataset(table_path(self.directory, TEXTS), version=self.head.texts)
-            return bool(table.schema == texts_schema())
-        except (OSError, ValueError):
-            return False
-
     def _restore_texts(self) -> None:
         """Go back to the texts of the last commit: those of a commit that was cut off may be half,
         and what they were made from is written with them, so the next run reads them again."""
@@ -226,24 +165,6 @@ class IndexWriter:
         if self.head.texts and table.version != self.head.texts:
             table.checkout_version(self.head.texts).restore()
             table.checkout_latest()
-
-    def _check_same(self, wanted: IndexMeta) -> None:
-        have = self.meta
-        if have.schema_version != SCHEMA_VERSION or have.fingerprint != wanted.fingerprint:
-            raise IndexMismatch(
-                f"The index at {self.directory} was built with the bundle {have.bundle_name} "
-                f"({have.fingerprint[:12]}); this run uses {wanted.bundle_name} "
-                f"({wanted.fingerprint[:12]}). Use the first one: finecut index FOLDER "
-                f"--bundle {have.bundle_ref} --index {self.directory}  or build a new index: "
-                f"finecut index FOLDER --bundle {wanted.bundle_ref} --index NEW_PLACE  or delete "
-                f"the folder {self.directory} to begin anew in its place."
-            )
-        if have.levels != wanted.levels:
-            raise IndexMismatch(
-                f"The index at {self.directory} stores tokens at level {have.levels!r}; this run "
-                f"asks for {wanted.levels!r}. Go on with: finecut index FOLDER --levels "
-                f"{have.levels} --index {self.directory}  or build a new index in another place."
-            )
 
     def _largest_clip_id(self, table: str) -> int:
         column = self._tables[table].to_table(columns=["clip_id"]).column(0)
@@ -303,9 +224,11 @@ class IndexWriter:
         self._write_head()
 
     def _append(self, table: str, rows: pa.Table) -> None:
+        self._lock.check()
         self._tables[table].insert(rows, mode="append")
 
     def _put_videos(self, rows: Sequence[VideoRow]) -> None:
+        self._lock.check()
         table = self._tables[VIDEOS]
         put = videos_to_arrow(rows)
         if any(row.video_id in self.videos for row in rows):
@@ -353,6 +276,7 @@ class IndexWriter:
 
     def _delete(self, table: str, video_ids: Sequence[str], more: str = "") -> None:
         for start in range(0, len(video_ids), IDS_PER_DELETE):
+            self._lock.check()
             names = ", ".join(
                 f"'{video_id}'" for video_id in video_ids[start : start + IDS_PER_DELETE]
             )
@@ -362,14 +286,7 @@ class IndexWriter:
         """Take away clips and tokens whose (video, run) is not done (of these videos, if given)."""
         live = {(row.video_id, row.build) for row in self.videos.values() if row.status == "done"}
         for table in (CLIPS, TOKENS):
-            found = self._tables[table].to_table(columns=["video_id", "build"])
-            pairs = found.group_by(["video_id", "build"]).aggregate([])
-            ids, builds = pairs["video_id"].to_pylist(), pairs["build"].to_pylist()
-            by_build: dict[int, list[str]] = {}
-            for pair in zip(ids, builds, strict=True):
-                if pair not in live and (among is None or pair[0] in among):
-                    by_build.setdefault(pair[1], []).append(pair[0])
-            for build, video_ids in by_build.items():
+            for build, video_ids in upkeep.orphans(self._tables[table], live, among).items():
                 self._delete(table, video_ids, f" AND build = {build}")
 
     def remove_unfinished(self) -> None:
@@ -390,19 +307,8 @@ class IndexWriter:
         nobody reads any more."""
         joined = False
         for name, table in self._tables.items():
-            rows = FRAGMENT_ROWS[name]
-            parts = table.get_fragments()
-            n_rows = sum(part.physical_rows for part in parts)
-            n_deleted = sum(part.num_deletions for part in parts)
-            n_small = sum(part.physical_rows < rows for part in parts)
-            if n_small >= COMPACT_FRAGMENTS or n_deleted > DELETED_PART * n_rows:
-                table.optimize.compact_files(
-                    target_rows_per_fragment=rows,
-                    materialize_deletions_threshold=DELETED_PART / 2,
-                    num_threads=1,
-                )
-                table.checkout_latest()
-                joined = True
+            self._lock.check()
+            joined |= upkeep.join_small_files(table, FRAGMENT_ROWS[name])
         tended = text_search.tend(self._tables[TEXTS])
         if joined or tended:
             self._write_head()
@@ -439,8 +345,17 @@ class IndexWriter:
 
     def _put_head(self, head: Head) -> None:
         """The commit: from here on readers see this head, and the one before is a past state."""
+        self._lock.check()
         history.keep(self.directory, self.head)
-        write_json(self.directory / HEAD_FILE, head)
+        place = self.directory / HEAD_FILE
+        try:
+            self._head_etag = write_json(place, head, if_match=self._head_etag)
+        except StorageConflict as error:
+            raise IndexLocked(
+                f"Another process has written to {self.directory} since this one began, which has "
+                "lost its place as the writer. What was reported done is kept; run the same "
+                "command again to go on."
+            ) from error
         self.head = head
 
 

@@ -37,7 +37,6 @@ _MIN_SENTENCES = 64
 _BLOCK = 16384
 _SAMPLE = 256  # clips of the index that image queries are measured against
 STRONG_SHARE = 0.5  # of the way from the good-match bar to certainty: strong from there on
-_CACHE = "cache"
 _PREFIX = "background-"
 
 
@@ -111,7 +110,7 @@ def bank_background(bundle: Bundle, index: Index) -> Background | None:
     """
     if bundle.manifest.calibration is None:
         return None
-    path = index.directory / _CACHE / f"{_PREFIX}{_key(bundle, index)}.npy"
+    path = index.cache_folder / f"{_PREFIX}{_key(bundle, index)}.npy"
     kept = _load(path, len(index.clips))
     if kept is not None:
         return kept

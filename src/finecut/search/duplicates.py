@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import UsageError
-from finecut.index.cache import FOLDER
 from finecut.index.gallery import EXACT_ROWS
 from finecut.index.meta import write_json
 from finecut.index.store import Index
 from finecut.search import known_copies
 from finecut.search.copy_alignment import Frames, best_overlap
 from finecut.search.small_pictures import video_pictures
+from finecut.storage.location import Location
+from finecut.storage.objects import exists
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def groups(
     return _grouped(pairs, videos)
 
 
-def note_copies(directory: Path) -> int:
+def note_copies(directory: Location | str | Path) -> int:
     """Compare what is new in an index, for searches to answer one copy of each; how many have one.
 
     To be called after an index was built: searching never compares anything itself. Of more than
@@ -140,10 +141,11 @@ def note_copies(directory: Path) -> int:
     # A short copy of one moment of a film must not hide the rest of the film.
     found = groups(index, share_of_longer=0.5, most_clips=NOTED_CLIPS)
     known = {one: group.videos[0] for group in found for one in group.videos}
-    place = index.directory / FOLDER / known_copies.FILE
-    if known or place.exists():
-        with suppress(OSError):  # an index on a read-only disk: every copy is answered
-            place.parent.mkdir(exist_ok=True)
+    place = known_copies.place_of(index.directory)
+    with suppress(OSError):  # an index that cannot be written to: every copy is answered
+        if known or exists(place):
+            if place.is_local:
+                place.path.parent.mkdir(exist_ok=True)
             write_json(place, known)
     return len(known)
 
@@ -155,7 +157,7 @@ def _of_longer(pair: Pair, videos: Mapping[str, VideoRow]) -> float:
 
 def all_pairs(index: Index, *, most_clips: int | None = None) -> list[Pair]:
     """Every pair of videos that agrees over a stretch, brought up to date and kept."""
-    place = index.directory / FOLDER / FILE
+    place = index.cache_folder / FILE
     builds = {row.video_id: row.build for row in index.videos if row.status == "done"}
     compared, pairs = _kept(place, index)
     compared = {video: build for video, build in compared.items() if builds.get(video) == build}

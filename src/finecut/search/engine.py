@@ -31,6 +31,7 @@ from finecut.search.opening import bundle_of
 from finecut.search.query import Asked, QueryEncoder, stored_moment
 from finecut.search.snapshot import Snapshot
 from finecut.search.understood import PICTURE, Sought, understand, without_texts
+from finecut.storage.location import Location
 from finecut.text.query_language import parse
 from finecut.types import Moment, Results
 
@@ -59,7 +60,7 @@ class Searcher:
     @classmethod
     def open(
         cls,
-        index: str | Path | Index,
+        index: str | Path | Location | Index,
         *,
         bundle: Bundle | str | Path | None = None,
         threads: int | None = None,
@@ -67,7 +68,7 @@ class Searcher:
         """A searcher over the index; the graphs it needs load while the index opens.
 
         Args:
-            index: the index's folder, an alias of it, or an open index.
+            index: the index's folder or URL, an alias of it, or an open index.
             bundle: a bundle or what it is found by; None: what the index was built with.
             threads: for one run of a graph; None for all cores.
 

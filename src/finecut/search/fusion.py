@@ -10,9 +10,7 @@ cosine and BM25 share no unit. Divided by what the first of every channel would 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,9 @@ from typing import Any
 
 from finecut.errors import UsageError
 from finecut.search.places import Place
+from finecut.storage.location import Location
+from finecut.storage.objects import write_bytes
+from finecut.storage.small_file import SmallFile
 from finecut.types import Reason
 
 CONSTANT = 10.0
@@ -41,20 +42,37 @@ class Weights:
         return self.by_channel.get(channel, 1.0)
 
 
-def read_weights(index_dir: Path) -> Weights:
+class KeptWeights:
+    """The weights kept beside an index, read anew when they change; safe from many threads."""
+
+    def __init__(self, directory: Location) -> None:
+        self._file = SmallFile[Weights](directory / FILE, self._parse, Weights())
+
+    def now(self) -> Weights:
+        """The weights; the usual ones where none are kept.
+
+        Raises:
+            UsageError: the file is no set of weights.
+        """
+        try:
+            return self._file.value()
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{self._file.place} cannot be read ({error}); delete it to use the usual."
+            ) from error
+
+    def _parse(self, content: bytes) -> Weights:
+        given = check_weights(json.loads(content), str(self._file.place))
+        return Weights({**DEFAULT_WEIGHTS, **given})
+
+
+def read_weights(directory: Location | str | Path) -> Weights:
     """The weights kept beside an index; the usual ones where there are none.
 
     Raises:
         UsageError: the file is no set of weights.
     """
-    path = index_dir / FILE
-    try:
-        plain = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return Weights()
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); delete it to use the usual.") from error
-    return Weights({**DEFAULT_WEIGHTS, **check_weights(plain, str(path))})
+    return KeptWeights(Location.parse(directory)).now()
 
 
 def check_weights(plain: Any, where: str) -> dict[str, float]:
@@ -76,17 +94,12 @@ def check_weights(plain: Any, where: str) -> dict[str, float]:
     return {str(name): float(value) for name, value in given.items()}
 
 
-def save_weights(index_dir: Path, weights: Weights) -> Path:
+def save_weights(directory: Location | str | Path, weights: Weights) -> Location:
     """Keep weights beside an index, atomically; returns where."""
-    path = index_dir / FILE
-    part = path.with_name(f".{FILE}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps({"weights": dict(weights.by_channel)}, indent=2) + "\n", "utf-8")
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-    return path
+    place = Location.parse(directory) / FILE
+    text = json.dumps({"weights": dict(weights.by_channel)}, indent=2) + "\n"
+    write_bytes(place, text.encode())
+    return place
 
 
 def fused_scores(places: Sequence[Place], weights: Weights) -> list[float]:

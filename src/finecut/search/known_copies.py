@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from finecut.index.cache import FOLDER
+from finecut.index.place import CACHE
+from finecut.storage.location import Location
+from finecut.storage.small_file import SmallFile
 
 FILE = "copies.json"
 MAX_BYTES = 256 << 20
 
 
+def place_of(directory: Location) -> Location:
+    """Where the file of an index lies: with the index, since other machines search it too."""
+    return directory / CACHE / FILE
+
+
 class KnownCopies:
     """The file of one index, read anew when it changes. Safe to use from many threads."""
 
-    def __init__(self, index_dir: Path) -> None:
-        self._path = index_dir / FOLDER / FILE
-        self._read: tuple[tuple[int, int] | None, dict[str, str]] = (None, {})
+    def __init__(self, directory: Location) -> None:
+        self._file = SmallFile[dict[str, str]](place_of(directory), _parse, {})
 
     def groups(self) -> dict[str, str]:
         """For the id of each video with copies, the id its group goes by; {} without the file.
@@ -24,11 +29,12 @@ class KnownCopies:
         A file that cannot be read is one of the cache's: without it every copy is answered.
         """
         try:
-            status = self._path.stat()
-            stamp = (status.st_mtime_ns, status.st_size)
-            if self._read[0] != stamp and status.st_size <= MAX_BYTES:
-                plain = json.loads(self._path.read_bytes())
-                self._read = (stamp, {str(one): str(group) for one, group in plain.items()})
+            return self._file.value()
         except (OSError, ValueError, AttributeError, RecursionError):
             return {}
-        return self._read[1]
+
+
+def _parse(content: bytes) -> dict[str, str]:
+    if len(content) > MAX_BYTES:
+        return {}
+    return {str(one): str(group) for one, group in json.loads(content).items()}

@@ -12,6 +12,7 @@ from finecut.index.meta import read_meta
 
 if TYPE_CHECKING:
     from finecut.index.meta import IndexMeta
+    from finecut.storage.location import Location
 
 
 def bundle_of(meta: IndexMeta, asked: str | Path | None, threads: int | None) -> Bundle:
@@ -32,7 +33,7 @@ def bundle_of(meta: IndexMeta, asked: str | Path | None, threads: int | None) ->
         ) from error
 
 
-def begin_opening(index: Path, asked: str | Path | None, threads: int | None) -> Bundle:
+def begin_opening(index: Location, asked: str | Path | None, threads: int | None) -> Bundle:
     """The bundle for an index, its graphs loading in a thread while the caller imports the rest.
 
     Raises:

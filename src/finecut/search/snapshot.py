@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from finecut.search.answering import Library
 from finecut.search.calibration import Confidence
 from finecut.search.depth import Depths
-from finecut.search.fusion import read_weights
+from finecut.search.fusion import KeptWeights
 from finecut.search.known_copies import KnownCopies
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Snapshot:
         self.confidence = Confidence(bundle, index)
         self.depths = Depths(bundle, index)
         self._copies = KnownCopies(index.directory)
+        self._weights = KeptWeights(index.directory)
         self._masks: dict[Filters, NDArray[np.bool_] | None] = {}
 
     def mask(self, filters: Filters) -> NDArray[np.bool_] | None:
@@ -49,7 +50,7 @@ class Snapshot:
 
     def library(self, bundle: Bundle) -> Library:
         """What answering takes of it."""
-        weights = read_weights(self.index.directory)
+        weights = self._weights.now()
         copies = self._copies.groups()
         return Library(
             bundle, self.index, self.confidence, weights, self.channels, copies, self.depths
