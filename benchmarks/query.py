@@ -116,20 +116,20 @@ def stages(searcher: Searcher, queries: int) -> dict[str, float]:
 
 
 def process_times(commands: dict[str, list[str]], rounds: int) -> dict[str, list[tuple]]:
-    """(seconds of the clock, of the processor, MiB at most) of whole processes, by turns."""
+    """(seconds of the clock, of the processor) of whole processes, by turns."""
     taken: dict[str, list[tuple]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
             begun = time.perf_counter()
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            quiet = subprocess.DEVNULL
+            process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
             _, status, used = os.wait4(process.pid, 0)
             spent = time.perf_counter() - begun
             if status:
                 raise SystemExit(f"{' '.join(command)} failed")
             process.returncode = 0
             if number:  # the first warms up
-                cpu = used.ru_utime + used.ru_stime
-                taken[name].append((spent, cpu, used.ru_maxrss / 1024))
+                taken[name].append((spent, used.ru_utime + used.ru_stime))
     return taken
 
 
@@ -201,7 +201,6 @@ def main() -> None:
             name: {
                 "clock_s": median(one[0] for one in runs),
                 "cpu_s": median(one[1] for one in runs),
-                "peak_mib": median(one[2] for one in runs),
             }
             for name, runs in processes.items()
         },
