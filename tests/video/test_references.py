@@ -15,8 +15,10 @@ from finecut.video.references import BFrames, _Bits, _Unknown
 from finecut.video.sample import Sampler
 from video_corpus import steps, write_video
 
-ONE = {"preset": "veryfast", "g": "50", "sc_threshold": "0", "b_strategy": "0"}  # P frames refer to one frame
-MANY = {"preset": "medium", "g": "50", "sc_threshold": "0"}  # and to three, B frames among them
+# P frames refer to one frame
+ONE = {"preset": "veryfast", "g": "50", "sc_threshold": "0", "b_strategy": "0"}
+# and to three, B frames among them
+MANY = {"preset": "medium", "g": "50", "sc_threshold": "0"}
 SLICED = {**ONE, "x264-params": "slices=4"}
 STRICT = {**MANY, "x264-params": "b-pyramid=strict:bframes=5:b-adapt=0"}
 NO_B = {**ONE, "bf": "0"}
