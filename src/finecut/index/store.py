@@ -24,7 +24,7 @@ from finecut.index.rows import (
     excess_128,
 )
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
-from finecut.index.tables import TABLES, TEXTS, plain_message, table_path
+from finecut.index.tables import TABLES, TEXTS, plain_message
 from finecut.index.text_lists import TextLists
 from finecut.index.text_search import TextTable
 from finecut.index.texts import TextHit, checked_channels
