@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 import av.logging
@@ -21,6 +21,9 @@ from av.video.stream import VideoStream
 from finecut.errors import LimitError, VideoError
 from finecut.storage.location import is_url
 from finecut.video.spec import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from finecut.storage.media import MediaFile
 
 # FFmpeg writes warnings about damaged files to stderr; our errors say what matters.
 av.logging.set_level(None)
@@ -82,7 +85,7 @@ def _open_object(path: str, limits: Limits) -> Iterator[InputContainer]:
         media.check()
 
 
-def _open(path: str, source: Any, limits: Limits) -> InputContainer:
+def _open(path: str, source: str | MediaFile, limits: Limits) -> InputContainer:
     try:
         return av.open(
             source,
