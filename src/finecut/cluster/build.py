@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finecut.cluster.connect import connected
+from finecut.cluster.connect import load_ray
 from finecut.cluster.work import ClusterWork
 from finecut.index.build import build_index
 from finecut.index.report import IndexReport
@@ -44,6 +44,6 @@ def build_index_on_cluster(
         UsageError: there is no cluster, or no room in it.
         As `build_index`.
     """
-    with connected(address):
-        work = ClusterWork(workers=workers, encoder_gpus=encoder_gpus)
-        return build_index(roots, index_dir, bundle, work=work, **options)
+    load_ray()  # says so when it is missing, before anything is looked for
+    work = ClusterWork(address, workers=workers, encoder_gpus=encoder_gpus)
+    return build_index(roots, index_dir, bundle, work=work, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +21,7 @@ SHORT_FOLDER = "/tmp"  # a Unix socket's path holds some hundred characters, Ray
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its new meaning, which spares a warning
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what is logged goes to files, but also to stderr
 }
 
 
@@ -77,6 +77,21 @@ def nodes() -> list[Node]:
 
 
 @contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Nothing reaches stderr inside: Ray's C++ part greets there, whatever its log level."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
 def connected(address: str) -> Iterator[None]:
     """Be a driver of the cluster inside; with the address "local", of one made for this run.
 
@@ -98,18 +113,19 @@ def connected(address: str) -> Iterator[None]:
     folder = None
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
-        if address == LOCAL:
-            short = SHORT_FOLDER if os.path.isdir(SHORT_FOLDER) else None
-            folder = tempfile.mkdtemp(prefix="finecut-ray-", dir=short)
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=LOCAL_STORE_BYTES,
-                _temp_dir=folder,
-                **quiet,
-            )
-        else:
-            ray.init(address=address, **quiet)
+        with _no_stderr():
+            if address == LOCAL:
+                short = SHORT_FOLDER if os.path.isdir(SHORT_FOLDER) else None
+                folder = tempfile.mkdtemp(prefix="finecut-ray-", dir=short)
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=LOCAL_STORE_BYTES,
+                    _temp_dir=folder,
+                    **quiet,
+                )
+            else:
+                ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         _remove(folder)
         if address == LOCAL:

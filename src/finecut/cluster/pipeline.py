@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -133,9 +134,11 @@ def _dataset(
     from ray.data import ActorPoolStrategy
 
     _set_up()
+    # Retries of Ray's own are named in no other way, up to 2.63 at least.
+    warnings.filterwarnings("ignore", message=".*is deprecated and will be removed in Ray")
     step = min(JOBS_PER_BLOCK, jobs_per_block)
     blocks = [jobs_to_arrow(jobs[start : start + step]) for start in range(0, len(jobs), step)]
-    retried = {
+    lost: dict[str, Any] = {
         "max_restarts": -1,
         "max_task_retries": MOST_RETRIES,
         "scheduling_strategy": "SPREAD",
@@ -150,7 +153,7 @@ def _dataset(
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=sizes.decoders, max_tasks_in_flight_per_actor=1),
             num_cpus=sizes.decoder_cpus,
-            **retried,
+            **lost,
         )
         .map_batches(
             Encode,
@@ -160,7 +163,7 @@ def _dataset(
             compute=ActorPoolStrategy(size=sizes.encoders, max_tasks_in_flight_per_actor=2),
             num_cpus=sizes.encoder_cpus,
             **gpus,
-            **retried,
+            **lost,
         )
         .map_batches(
             write_rows,

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finecut.cluster.connect import nodes
+from finecut.cluster.connect import connected, nodes
 from finecut.cluster.pipeline import Pipeline
 from finecut.cluster.sizes import Sizes, clip_bytes, sizes_for
 from finecut.cluster.travel import CLIP_IDS, JobRow, Verdict
-from finecut.errors import BundleError, FinecutError
+from finecut.errors import BundleError
 from finecut.index.decode_pool import Failed, Request
 from finecut.index.fragments import WrittenClips
 from finecut.index.run import Run
@@ -70,11 +70,15 @@ class ClusterWork:
     """What `build_index` calls in place of `Run.work`.
 
     Args:
+        address: of the cluster, joined only when there is something to do.
         workers: decoders; None: as many as there is room for.
         encoder_gpus: GPUs for each encoder; 0: they run on CPUs.
     """
 
-    def __init__(self, *, workers: int | None = None, encoder_gpus: float = 0.0) -> None:
+    def __init__(
+        self, address: str, *, workers: int | None = None, encoder_gpus: float = 0.0
+    ) -> None:
+        self._address = address
         self._workers = workers
         self._encoder_gpus = encoder_gpus
 
@@ -82,31 +86,35 @@ class ClusterWork:
         """Read, encode and commit, until all is done or a stop is asked for."""
         if not videos:
             return
-        left = [Underway(video) for video in videos]
         interrupt: KeyboardInterrupt | None = None
-        try:
-            while left and not run.report.stopped:
-                lost_before = any(one.lost for one in left)
-                if lost_before:
-                    run.commit(writer)
-                    writer.remove_unfinished()  # or their clips would count twice
-                some, later = _next_pass(left)
-                self._pass(run, writer, some)
-                left = [one for one in some if not one.settled] + later
-                for one in some:
-                    if not one.settled and not run.report.stopped:
-                        _take_back(run, one)
-                        if one.lost >= MOST_PASSES:
-                            _give_up(run, one)
-                left = [one for one in left if not one.settled]
-        except KeyboardInterrupt as error:
-            interrupt = error
-            run.report.stopped = True
+        with connected(self._address):
+            try:
+                self._all_passes(run, writer, videos)
+            except KeyboardInterrupt as error:
+                interrupt = error
+                run.report.stopped = True
         run.commit(writer)
         run.report.n_left = run.total_files - run.done_files
         writer.remove_unfinished()
         if interrupt is not None:
             raise interrupt
+
+    def _all_passes(self, run: Run, writer: IndexWriter, videos: Sequence[VideoUnderway]) -> None:
+        left = [Underway(video) for video in videos]
+        while left:
+            if any(one.lost for one in left):
+                run.commit(writer)
+                writer.remove_unfinished()  # or their clips would count twice
+            some, later = _next_pass(left)
+            self._pass(run, writer, some)
+            if run.report.stopped:
+                return
+            for one in some:
+                if not one.settled:
+                    _take_back(run, one)
+                    if one.lost >= MOST_PASSES:
+                        _give_up(run, one)
+            left = [one for one in some if not one.settled] + later
 
     def _pass(self, run: Run, writer: IndexWriter, some: Sequence[Underway]) -> None:
         sizes = sizes_for(
@@ -253,8 +261,3 @@ def _give_up(run: Run, one: Underway) -> None:
     why = f" ({one.why})" if one.why else ""
     message = f"{path}: the workers that read it were lost {one.lost} times{why}."
     run.fail(one.video, LOST, message)
-
-
-def raise_as_finecut(error: Exception) -> None:
-    """What Ray raises, as an error people can act on."""
-    raise FinecutError(f"The cluster gave up: {type(error).__name__}: {error}") from error
