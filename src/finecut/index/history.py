@@ -182,11 +182,19 @@ def bring_back(tables: Mapping[str, Any], head: Head) -> None:
             table.checkout_latest()
 
 
-def tidy(directory: Location, head: Head, tables: Mapping[str, Any], now: float) -> None:
+def tidy(
+    directory: Location,
+    head: Head,
+    tables: Mapping[str, Any],
+    now: float,
+    *,
+    orphans: bool = False,
+) -> None:
     """Drop states that were replaced longer ago than the index keeps them, and what only they need.
 
     A version is not judged by its own age, as Lance would: one that was made a year ago and
-    replaced a second ago is what readers are reading.
+    replaced a second ago is what readers are reading. With ``orphans``, files go that no version
+    ever named.
     """
     limit = now - max(head.keep_s, MIN_KEEP_S)
     oldest, dropped = head, []
@@ -201,7 +209,9 @@ def tidy(directory: Location, head: Head, tables: Mapping[str, Any], now: float)
         delete(_place(directory, number))  # first: nothing is promised that is not there
     for name, table in tables.items():
         kept_from = min(getattr(oldest, name) or table.version, table.version)
-        table.cleanup_old_versions(retain_versions=table.version - kept_from + 1)
+        table.cleanup_old_versions(
+            retain_versions=table.version - kept_from + 1, delete_unverified=orphans
+        )
 
 
 def _place(directory: Location, number: int) -> Location:

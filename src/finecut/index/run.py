@@ -197,7 +197,7 @@ class Run:
         report = self.report
         self.tell("tidy")
         started = time.monotonic()
-        writer.compact()
+        writer.compact(orphans=True)
         stats = Index.open(writer.directory, most_texts=MANY_TEXTS).stats()
         self.stages["tidy"] += time.monotonic() - started
         report.n_failed = len(report.failures)

@@ -302,9 +302,14 @@ class IndexWriter:
         """Files of the most scattered table."""
         return max(len(table.get_fragments()) for table in self._tables.values())
 
-    def compact(self) -> bool:
+    def compact(self, *, orphans: bool = False) -> bool:
         """Join small files where enough have piled up, see to the words' index, and drop versions
-        nobody reads any more."""
+        nobody reads any more.
+
+        Args:
+            orphans: delete files too that no version names, which processes that were killed left
+                behind: only when nobody is writing clips for this writer.
+        """
         joined = False
         for name, table in self._tables.items():
             self._lock.check()
@@ -312,7 +317,7 @@ class IndexWriter:
         tended = text_search.tend(self._tables[TEXTS])
         if joined or tended:
             self._write_head()
-        history.tidy(self.directory, self.head, self._tables, now())
+        history.tidy(self.directory, self.head, self._tables, now(), orphans=orphans)
         return joined or tended
 
     def dataset(self, table: str) -> Any:
