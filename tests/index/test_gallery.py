@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from finecut.index.codes import coded
 from finecut.index.gallery import Gallery
 from finecut.index.recall import exact_scores, top_rows
 from finecut.index.store import Index
+from finecut.index.table_reader import TableReader
 from finecut.index.writer import IndexWriter
 from index.stored import clips_of, meta_of, row_of
 
@@ -354,3 +357,42 @@ def test_codes_of_a_grown_gallery_are_those_of_one_made_at_once(tmp_path, monkey
     np.testing.assert_array_equal(grown.code, np.concatenate([part[0] for part in once]))
     np.testing.assert_array_equal(grown.error, np.concatenate([part[2] for part in once]))
     assert grown.longest == pytest.approx(max(part[3] for part in once))
+
+
+def test_what_a_removal_leaves_is_copied_not_read_again(tmp_path, small_thresholds, monkeypatch):
+    """Vectors, tokens, codes and cells of the clips that stay come from the cache."""
+    meta = replace(meta_of("patch"), recall_dim=DIM)
+    with IndexWriter(tmp_path / "i", meta) as writer:
+        for number in range(8):
+            lengths = [1 + (number + turn) % 4 for turn in range(80)]
+            clips = clips_of(writer, f"{number:032d}", lengths, number)
+            writer.commit(clips, [row_of(f"{number:032d}", writer.build, 80)])
+        before = Index.open(tmp_path / "i", most_texts=PATIENT)
+        centres = before._snapshot.gallery.cells.centres
+        writer.commit(removed=[f"{2:032d}", f"{5:032d}"])
+        clips = clips_of(writer, f"{9:032d}", [2, 4], 9)
+        writer.commit(clips, [row_of(f"{9:032d}", writer.build, 2)])
+    read: list[int] = []
+    whole = TableReader.recall
+
+    def counted(self, first, last):
+        read.extend(range(first, last))
+        return whole(self, first, last)
+
+    monkeypatch.setattr(TableReader, "recall", counted)
+    index = Index.open(tmp_path / "i")
+    assert read == [480, 481]
+    kept = Path(index._cache.folder)
+    shutil.rmtree(kept)
+    fresh = Index.open(tmp_path / "i", most_texts=PATIENT)  # from the tables alone
+    np.testing.assert_array_equal(index.recall_matrix(), fresh.recall_matrix())
+    np.testing.assert_array_equal(index.clips.clip_id, fresh.clips.clip_id)
+    for rows in ([0, 79, 160, 481], [240, 480]):
+        ours, theirs = index.tokens(rows), fresh.tokens(rows)
+        np.testing.assert_array_equal(ours.frames, theirs.frames)
+        np.testing.assert_array_equal(ours.times, theirs.times)
+        np.testing.assert_array_equal(ours.frame_scale, theirs.frame_scale)
+        for one, other in zip(ours.patches.parts, theirs.patches.parts, strict=True):
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(index._snapshot.gallery.cells.centres, centres)
+    assert check(index, 0.5) >= 0.95

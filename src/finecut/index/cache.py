@@ -3,7 +3,8 @@
 Loading Lance costs a process a good part of a second, and a one-shot search needs nothing but the
 recall matrix, a few clip columns and the tokens of fifty candidates. So a snapshot is kept beside
 the tables. Big columns are appended to in place (readers map only the part they know of) as long as
-clips are only added; a removal starts a new generation. Deleting the folder is always safe.
+clips are only added; a removal starts a new generation, into which what is left is copied. Deleting
+the folder is always safe.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from finecut.index import text_lists
-from finecut.index.columns import appending, mapped
+from finecut.index.columns import appending, copy_rows, mapped
 from finecut.index.gallery import EXACT_ROWS, Gallery
-from finecut.index.gallery_files import load_gallery, save_gallery
+from finecut.index.gallery_files import carry_gallery, load_gallery, save_gallery
 from finecut.index.lock import FileLock
 from finecut.index.meta import IndexMeta, write_json
 from finecut.index.place import cache_folder
@@ -44,19 +45,21 @@ TOKENS_LIMIT_BYTES = 2 << 30
 FEW_TEXTS = 200_000  # lists of their words are made in a second or two, by whoever needs them
 MANY_TEXTS = 2_000_000  # and of so many at the end of a run; beyond, Lance searches them
 PATCHES = "patches"  # the one column that is read where it lies, so kept as products take it
-PATCH_SCALE = "patch_scale"
+OF_PATCHES = ("patch_scale", "patch_home")  # read with them
 COPY_ROWS = 512  # clips per step while copying tokens
 COPY_VECTORS = 1 << 15  # and while copying recall vectors
 
 
 def frame_columns(meta: IndexMeta) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Token columns with one entry per frame: name -> (dtype, the axes after [T])."""
-    dim, patches = meta.embed_dim, meta.n_patches
+    dim, patches = meta.embed_dim, meta.n_patch_tokens
     columns: dict[str, tuple[str, tuple[int, ...]]] = {"times": ("float64", ())}
     if meta.levels != "video":
         columns |= {"frames": ("int8", (dim,)), "frame_scale": ("float32", ())}
     if meta.levels == "patch":
         columns |= {"patches": ("int8", (patches * dim,)), "patch_scale": ("float32", (patches,))}
+    if meta.patches_kept:
+        columns |= {"patch_home": ("uint8", (meta.n_patches,))}
     if meta.frame_values:
         columns |= {"frame_values": ("int8", (dim,)), "value_scale": ("float32", ())}
     return columns
@@ -93,6 +96,28 @@ class Snapshot:
         """Whether the gallery is so large that whoever has time should find its cells."""
         found = self.gallery.cells if self.gallery else None
         return len(self.recall) > EXACT_ROWS and found is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Clips of a snapshot that the next one begins with."""
+
+    folder: Path  # of their generation
+    number: int  # of the snapshot
+    rows: NDArray[np.int64]  # [N] rising, where they are in it
+    n_frames: NDArray[np.int32]  # [G] of all its clips
+    gallery: dict[str, Any] | None  # what it says of its gallery
+
+    @property
+    def whole(self) -> bool:
+        return len(self.rows) == len(self.n_frames)
+
+    def frames(self) -> NDArray[np.int64]:
+        """Rows of the clips' frames in the token columns."""
+        counts = self.n_frames[self.rows].astype(np.int64)
+        stops = np.cumsum(self.n_frames, dtype=np.int64)[self.rows]
+        shift = stops - np.cumsum(counts)  # of each clip, from where its frames will be
+        return np.arange(int(counts.sum())) + np.repeat(shift, counts)
 
 
 class Source(Protocol):
@@ -217,12 +242,15 @@ class Cache:
         n_frames = int(clips.n_frames.sum())
         limit = self._room_for_tokens() if limit_bytes is None else limit_bytes
         with_tokens = n_frames * bytes_per_frame(self.meta) <= limit
-        kept = self._grown_from(clips.clip_id, with_tokens)
-        if kept is None:
-            generation, number, n_kept, gallery = uuid.uuid4().hex[:12], 0, 0, None
-            (self.folder / generation).mkdir()
+        kept = self._kept(clips.clip_id, with_tokens)
+        if kept is not None and kept.whole:
+            generation, number, gallery = kept.folder.name, kept.number, kept.gallery
         else:
-            generation, number, n_kept, gallery = kept
+            generation, number, gallery = uuid.uuid4().hex[:12], 0, None
+            (self.folder / generation).mkdir()
+            if kept is not None:
+                gallery = self._carry_over(kept, self.folder / generation, with_tokens)
+        n_kept = 0 if kept is None else len(kept.rows)
         folder = self.folder / generation
         frames_kept = int(clips.n_frames[:n_kept].sum())
         with appending(folder / "recall.bin", n_kept * self.meta.recall_dim * 4) as file:
@@ -310,11 +338,9 @@ class Cache:
             for file in files.values():
                 file.close()
 
-    def _grown_from(
-        self, clip_id: NDArray[np.int64], with_tokens: bool
-    ) -> tuple[str, int, int, dict[str, Any] | None] | None:
-        """The kept generation these clips only add to: (its name, its number, clips it holds, what
-        it says of the gallery)."""
+    def _kept(self, clip_id: NDArray[np.int64], with_tokens: bool) -> _Kept | None:
+        """What is kept of the first of these clips; None where nothing can be used. Clip ids rise
+        and are never used twice: an old id is an old clip, and new clips come last."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads((self.folder / HEAD).read_bytes())
             folder = self.folder / Path(str(about["generation"])).name
@@ -322,10 +348,24 @@ class Cache:
                 return None
             if not about["version"].startswith(self.meta.uuid[:12]):
                 return None  # of another index that lay here before
-            old = np.load(folder / f"{about['number']:d}.npz", allow_pickle=False)["clip_id"]
-            if len(old) <= len(clip_id) and np.array_equal(old, clip_id[: len(old)]):
-                return folder.name, int(about["number"]), len(old), about["gallery"]
+            columns = np.load(folder / f"{about['number']:d}.npz", allow_pickle=False)
+            old, n_frames = columns["clip_id"], columns["n_frames"]
+            last = int(old.max(initial=-1))
+            rows = np.searchsorted(old, clip_id[: np.searchsorted(clip_id, last, "right")])
+            if np.array_equal(old[rows], clip_id[: len(rows)]):
+                return _Kept(folder, int(about["number"]), rows, n_frames, about["gallery"])
         return None
+
+    def _carry_over(self, kept: _Kept, folder: Path, with_tokens: bool) -> dict[str, Any] | None:
+        """Copy the columns of clips that are kept; what is kept of the gallery."""
+        dim = self.meta.recall_dim
+        copy_rows(kept.folder / "recall.bin", folder / "recall.bin", 4 * dim, kept.rows)
+        if with_tokens:
+            frames = kept.frames()
+            for name, (dtype, tail) in frame_columns(self.meta).items():
+                width = np.dtype(dtype).itemsize * int(np.prod(tail, dtype=np.int64))
+                copy_rows(kept.folder / f"{name}.bin", folder / f"{name}.bin", width, frames)
+        return carry_gallery(kept.folder, folder, dim, kept.rows, kept.gallery)
 
     def _drop_others(self, generation: str, number: int, texts: dict[str, Any] | None) -> None:
         """Remove what no snapshot needs. A reader that has it mapped keeps it until it lets go."""

@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+COPY_BYTES = 1 << 26  # at a time, of rows that are kept
+
 
 def appending(path: Path, size_bytes: int) -> Any:
     """Open for writing at ``size_bytes``: over what an interrupted write left behind it.
@@ -35,3 +37,17 @@ def mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     if 0 in shape:
         return np.zeros(shape, dtype)  # an empty file cannot be mapped
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+
+
+def copy_rows(source: Path, target: Path, width: int, rows: NDArray[np.int64]) -> None:
+    """Write some rows [N] of a column, each of so many bytes, into a file of their own.
+
+    Raises:
+        OSError, ValueError: the column is gone or too short.
+    """
+    count = int(rows.max(initial=-1)) + 1
+    column = mapped(source, "uint8", (count, width))
+    step = max(1, COPY_BYTES // max(1, width))
+    with open(target, "wb") as file:
+        for start in range(0, len(rows), step):
+            file.write(np.ascontiguousarray(column[rows[start : start + step]]).data)

@@ -6,6 +6,7 @@ come later are put into them, and they are found anew when the gallery has doubl
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from finecut.index.cells import Cells, by_cell, cells_of, centres_of
 from finecut.index.codes import CODED_ROWS, Codes, encoded, mean_of
-from finecut.index.columns import appending, mapped
+from finecut.index.columns import appending, copy_rows, mapped
 from finecut.index.gallery import EXACT_ROWS, LOOKED_ROWS, Gallery
 
 if TYPE_CHECKING:
@@ -49,6 +50,41 @@ def save_gallery(
     if len(recall) > EXACT_ROWS:
         about |= _save_cells(folder, number, recall, before or {}, patient)
     return about
+
+
+def carry_gallery(
+    source: Path,
+    folder: Path,
+    dim: int,
+    rows: NDArray[np.int64],
+    about: dict[str, Any] | None,
+) -> dict[str, Any] | None:
+    """Copy what is kept of some clips into a new generation, as its first clips.
+
+    Args:
+        source: folder of the generation before.
+        folder: of the new one.
+        dim: of the recall vectors.
+        rows: [N] rising, of the clips in the generation before.
+        about: what its head says of the gallery.
+
+    Returns: what `save_gallery` takes as ``before``.
+    Raises:
+        OSError, ValueError, KeyError: something of it is damaged.
+    """
+    if about is None:
+        return None
+    columns = {f"{name}.bin": 4 for name in _COLUMNS} | {"code.bin": dim}
+    plain = ["mean.npy"]
+    if about.get("cells"):
+        name = Path(about["cells"]).name
+        columns[f"cell-{name}.bin"] = 4
+        plain.append(f"centres-{name}.npy")
+    for name, width in columns.items():
+        copy_rows(source / name, folder / name, width, rows)
+    for name in plain:
+        shutil.copyfile(source / name, folder / name)
+    return about | {"coded": len(rows)}
 
 
 def _save_codes(
