@@ -123,7 +123,9 @@ def test_a_cookie_is_signed_and_ends():
     assert not admits(keeper.new_session(now - SESSION_S - 1))
     assert not admits(f"{int(expiry) + 1}.{signature}")
     assert not admits(f".{signature}") and not admits(expiry) and not admits("")
-    assert not Gatekeeper(TOKEN, "place").admits(None, f"{keeper.cookie}={value}")  # other key
+    # Another replica with the same token takes it; a server with another token does not.
+    assert Gatekeeper(TOKEN, "place").admits(None, f"{keeper.cookie}={value}")
+    assert not Gatekeeper(TOKEN + "x", "place").admits(None, f"{keeper.cookie}={value}")
 
 
 def test_a_cookie_alone_changes_nothing(made, connect):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
 import finecut
+from finecut.index.alias import switch
+from finecut.index.store import Index
+from finecut.index.writer import IndexWriter
 from finecut.server.gate import Gate
 from finecut.server.library import Library, seen_box
 from finecut.server.problems import Refused
@@ -70,25 +75,105 @@ def test_an_error_inside_a_gate_frees_its_place():
     anyio.run(main)
 
 
-def test_while_a_new_version_opens_the_old_one_answers(made, monkeypatch):
-    library = Library(made.index, threads=1)
+def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Fails unless it comes true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def change(index: Path) -> str:
+    """Make a commit that changes nothing but the version; the version."""
+    with IndexWriter(index) as writer:
+        writer.set_keep(writer.head.keep_s + 1)
+        return writer.head.version(writer.meta)
+
+
+def test_while_a_new_version_opens_the_old_one_answers(own, monkeypatch):
+    library = Library(own.index, threads=1)
     old = library.snapshot()
     entered, release = threading.Event(), threading.Event()
+    open_index = Index.open
 
-    def slow(before):
+    def slow(place):
         entered.set()
-        release.wait(10)
-        return before
+        assert release.wait(20)
+        return open_index(place)
 
-    monkeypatch.setattr(library, "_newest", slow)
-    library._look_at = 0.0
-    opener = threading.Thread(target=library.snapshot)
-    opener.start()
-    assert entered.wait(10)
-    assert library.snapshot() is old  # at once, though the lock is held
+    monkeypatch.setattr(Index, "open", slow)
+    version = change(own.index)
+    assert entered.wait(20)  # nobody asked: the library follows by itself
+    assert library.snapshot() is old  # at once, though the new version is being opened
     release.set()
-    opener.join()
-    assert library._look_at > time.monotonic()
+    wait_until(lambda: library.snapshot().version == version)
+    assert library.snapshot().commit == old.commit + 1
+    library.close()
+    assert library._follower is not None
+    library._follower.join(20)
+    assert not library._follower.is_alive()
+
+
+def test_a_library_that_nobody_uses_stops_following(own, monkeypatch):
+    monkeypatch.setattr("finecut.server.library.CHECK_EVERY_S", 0.01)
+    library = Library(own.index, threads=1)
+    library.snapshot()
+    follower = library._follower
+    assert follower is not None
+    del library
+    follower.join(20)
+    assert not follower.is_alive()
+
+
+def test_a_version_that_cannot_be_opened_leaves_the_old_one(own, monkeypatch, connect):
+    monkeypatch.setattr("finecut.server.library.CHECK_EVERY_S", 0.01)
+    client = connect(own.index)
+    before = client.get("/ready").json()["index_version"]
+    head = (own.index / "head.json").read_text()
+    (own.index / "head.json").write_text("{")
+    library = client.app.state.finecut.library
+    wait_until(lambda: library.failures > 2)
+    assert client.get("/ready").json()["index_version"] == before
+    assert client.get("/api/v1/search", params={"q": "red"}).status_code == 200
+    assert "finecut_index_open_failures" in client.get("/metrics").text
+    (own.index / "head.json").write_text(head)
+    after = change(own.index)
+    wait_until(lambda: client.get("/ready").json()["index_version"] == after)
+
+
+def test_an_index_that_is_gone_is_not_served(own, monkeypatch, connect):
+    monkeypatch.setattr("finecut.server.library.CHECK_EVERY_S", 0.01)
+    client = connect(own.index)
+    assert client.get("/ready").status_code == 200
+    own.index.rename(own.index.with_name("elsewhere"))
+    wait_until(lambda: client.get("/ready").status_code == 503)
+    own.index.with_name("elsewhere").rename(own.index)
+    assert client.get("/ready").status_code == 200
+    version = change(own.index)  # and it is followed again
+    wait_until(lambda: client.get("/ready").json()["index_version"] == version)
+
+
+def test_a_switched_alias_is_followed(own, made, tmp_path, monkeypatch, connect):
+    monkeypatch.setattr("finecut.server.library.CHECK_EVERY_S", 0.01)
+    switch(tmp_path / "live", own.index)
+    client = connect(tmp_path / "live")
+    first = client.get("/ready").json()["index_version"]
+    assert first == Index.open(own.index).version
+    switch(tmp_path / "live", made.index)
+    expected = Index.open(made.index).version
+    wait_until(lambda: client.get("/ready").json()["index_version"] == expected != first)
+    shutil.rmtree(own.index)  # dropped: nobody reads it any more
+    assert client.get("/api/v1/search", params={"q": "red"}).status_code == 200
+
+
+def test_a_server_told_to_stop_says_so_and_goes_on(made, connect):
+    client = connect(made.index)
+    client.app.state.finecut.draining.set()
+    ready = client.get("/ready")
+    assert (ready.status_code, ready.json()["type"]) == (503, "urn:finecut:problem:stopping")
+    answer = client.get("/api/v1/search", params={"q": "red"})
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    assert "finecut_draining 1.0" in client.get("/metrics").text
 
 
 def test_a_busy_server_answers_503(made, connect):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from finecut.cli import options
+from finecut.cli.interrupt import Interrupt
 from finecut.cli.said import t
 from finecut.cli.show import command, out, print_json
+from finecut.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +22,7 @@ def register(app: typer.Typer) -> None:
             "finecut serve",
             "finecut serve --index clips.index --port 9000",
             "FINECUT_TOKEN=a-long-secret-of-yours finecut serve --host 0.0.0.0",
+            "finecut serve --index s3://bucket/index --cluster auto --max-replicas 8",
         )
     )(serve)
 
@@ -43,11 +46,37 @@ def serve(
         list[str] | None,
         typer.Option(metavar="DIR", help="A folder or URL that may be indexed from the page."),
     ] = None,
+    drain_s: Annotated[
+        float,
+        typer.Option(
+            "--drain-s",
+            min=0,
+            help="Seconds that requests are still taken after SIGTERM, while /ready says no.",
+        ),
+    ] = 0.0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Serve by replicas on a Ray cluster: HOST:PORT, auto for the one this machine is "
+            "part of, local for one on this machine.",
+        ),
+    ] = None,
+    min_replicas: Annotated[
+        int | None, typer.Option(min=1, help="With --cluster: replicas when little is asked; 1.")
+    ] = None,
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, help="With --cluster: replicas when much is asked; 4.")
+    ] = None,
     bundle: options.BundleRef = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Serve the search page and the HTTP API until stopped."""
+    """Serve the search page and the HTTP API until stopped.
+
+    The index is followed: what is added to it, or an alias that is switched, is served without a
+    restart.
+    """
     from finecut.server.run import serve as run
 
     def listening(url: str) -> None:
@@ -58,6 +87,27 @@ def serve(
             out(t("finecut is at {url}  (Ctrl-C stops it)", url=url))
             sys.stdout.flush()
 
+    if cluster is not None:
+        if root or drain_s:
+            raise UsageError("--root and --drain-s are not for --cluster: leave them out.")
+        if not port:
+            raise UsageError("All machines of a cluster listen on one port: name it with --port.")
+        _serve_on_cluster(
+            cluster,
+            listening,
+            host,
+            port,
+            index=str(options.index_place(index)),
+            token=token or "",
+            bundle=bundle or "",
+            allowed_hosts=",".join(allow_host or ()),
+            min_replicas=min_replicas or 1,
+            max_replicas=max_replicas or max(4, min_replicas or 1),
+            threads=threads or 0,
+        )
+        return
+    if min_replicas or max_replicas:
+        raise UsageError("Replicas are for --cluster; say which cluster, or leave them out.")
     run(
         options.index_place(index),
         host=host,
@@ -68,4 +118,22 @@ def serve(
         bundle=bundle,
         roots=root or (),
         threads=threads,
+        drain_s=drain_s,
     )
+
+
+def _serve_on_cluster(
+    cluster: str, listening: Callable[[str], None], host: str, port: int, **settings: Any
+) -> None:
+    from finecut.cluster.serve import ServeArgs
+    from finecut.cluster.serve import serve as run
+
+    with Interrupt("Taking the replicas away") as interrupt:
+        run(
+            cluster,
+            ServeArgs(**settings),
+            host=host,
+            port=port,
+            on_listening=listening,
+            should_stop=lambda: interrupt.asked,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,8 +22,10 @@ def register(app: typer.Typer) -> None:
 
 @command
 def switch(
-    alias: Annotated[Path, typer.Argument(metavar="ALIAS", help="The alias; made if need be.")],
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="What it means from now on.")],
+    alias: Annotated[
+        str, typer.Argument(metavar="ALIAS", help="A folder or URL of its own; made if need be.")
+    ],
+    index: Annotated[str, typer.Argument(metavar="INDEX", help="What it means from now on.")],
     as_json: options.Json = False,
 ) -> None:
     """Let an alias mean another index.
@@ -39,13 +40,13 @@ def switch(
     if as_json:
         print_json(
             {
-                "alias": str(alias),
+                "alias": alias,
                 "index": str(done.index),
                 "before": None if done.before is None else str(done.before),
                 "bundle": done.meta.bundle_name,
             }
         )
         return
-    out(f"{path_text(str(alias))} is now {path_text(str(done.index))} ({done.meta.bundle_name})")
+    out(f"{path_text(alias)} is now {path_text(str(done.index))} ({done.meta.bundle_name})")
     if done.before is not None and done.before != done.index:
         out(f"before: {path_text(str(done.before))}  (searches under way may still read it)")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from finecut.server import (
     video_routes,
 )
 from finecut.server.auth import Gatekeeper
+from finecut.server.draining import Leaving
 from finecut.server.frame_cache import FrameCache
 from finecut.server.gate import Gate
 from finecut.server.guard import Guard
@@ -31,6 +33,7 @@ from finecut.server.media import FileChecker
 from finecut.server.settings import Settings
 from finecut.server.state import State
 from finecut.server.telemetry import Measured, Telemetry
+from finecut.storage.location import Location
 
 PAGE = Path(__file__).with_name("page")
 
@@ -58,7 +61,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    index_dir: str | Path,
+    index_dir: Location | str | Path,
     *,
     bundle: str | Path | None = None,
     token: str | None = None,
@@ -66,25 +69,28 @@ def create_app(
     cors_origins: Sequence[str] = (),
     roots: Sequence[str | Path] = (),
     threads: int | None = None,
+    prepare: Callable[[str], Awaitable[None]] | None = None,
     **limits: Any,
 ) -> FastAPI:
     """The app that serves one index. Nothing is opened before the first request.
 
     Args:
-        index_dir: the index; it may be made later.
+        index_dir: the index or an alias, a folder or a URL; it may be made later.
         bundle: to search with; None takes the one the index names.
         token: asked of every caller; None: callers on this machine only.
         allowed_hosts: further ``Host`` names that are answered.
         cors_origins: origins whose pages may call the API.
         roots: folders an index job may be started on besides those the index knows.
         threads: for one run of a graph; None for all cores.
+        prepare: awaited with each sentence before it is searched for; may encode those of many
+            requests together, which the searcher then remembers.
         **limits: further fields of `Settings`, for instance ``max_k=50``.
 
     Raises:
         UsageError: a setting that cannot be meant, such as a short token.
     """
     settings = Settings(
-        index_dir=Path(index_dir),
+        index_dir=Location.parse(index_dir),
         bundle=bundle,
         token=token,
         allowed_hosts=tuple(allowed_hosts),
@@ -103,15 +109,18 @@ def create_app(
         frames=FrameCache(),
         jobs=Jobs(library, settings.roots),
         telemetry=Telemetry(),
+        draining=threading.Event(),
         searches=Gate("searches", running=settings.max_searches, **line),
         decodes=Gate("frames and cuts", running=settings.max_decodes, **line),
         reads=Gate("reads", running=16, waiting=256, max_wait_s=settings.max_wait_s),
+        prepare=prepare,
     )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         state.jobs.close()
+        state.library.close()
 
     app = FastAPI(
         title="finecut",
@@ -140,6 +149,7 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "Range", "X-Finecut"],
             expose_headers=["Content-Range", "ETag", "X-Time-S", "X-Start-S", "X-End-S"],
         )
+    app.add_middleware(Leaving, draining=state.draining)
     app.add_middleware(Measured, telemetry=state.telemetry)
     _describe_problems(app)
     return app

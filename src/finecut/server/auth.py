@@ -14,6 +14,7 @@ import time
 from http.cookies import CookieError, SimpleCookie
 
 SESSION_S = 12 * 3600
+_KEY_ROUNDS = 100_000  # about 30 ms, once for each server
 
 
 def same_secret(got: str, expected: str) -> bool:
@@ -26,12 +27,19 @@ def same_secret(got: str, expected: str) -> bool:
     return hmac.compare_digest(*digests)
 
 
+def _key_of(token: str) -> bytes:
+    salt = b"finecut session cookie"
+    return hashlib.pbkdf2_hmac("sha256", token.encode("utf-8", "replace"), salt, _KEY_ROUNDS)
+
+
 class Gatekeeper:
-    """Checks tokens and cookies of one server. Its key is random: a restart ends all sessions."""
+    """Checks tokens and cookies. The key of the cookies is made from the token, so that replicas
+    behind one address take each other's, and slowly, so that no cookie helps to guess the token.
+    Another token ends all sessions."""
 
     def __init__(self, token: str | None, place: str) -> None:
         self._token = token
-        self._key = secrets.token_bytes(32)
+        self._key = secrets.token_bytes(32) if token is None else _key_of(token)
         # Cookies do not know ports: two servers on one machine need two names.
         self.cookie = "finecut_" + hashlib.sha256(place.encode()).hexdigest()[:8]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finecut.errors import FinecutError, IndexLocked, NotFound, UsageError
+from finecut.index.alias import follow
 from finecut.index.scan import absolute, under
 from finecut.server.models import Job, JobState
 from finecut.server.shown import shown_path
@@ -165,7 +166,7 @@ class Jobs:
             job.error = f"The job failed in a way it did not expect: {type(error).__name__}."
         finally:
             job.finished_at = time.time()
-            self._library.look_again()
+            self._library.refresh()  # what a finished job has stored is found
             job.state = state
 
     def _build(self, job: _Running, on_event: Callable[[Any], None]) -> dict[str, Any]:
@@ -174,6 +175,7 @@ class Jobs:
         from finecut.search.duplicates import note_copies
 
         library = self._library
+        directory = follow(library.index_dir)  # of an alias, what it means as the job begins
         options: dict[str, Any] = {}
         meta = library.meta()
         if meta is not None:
@@ -183,7 +185,7 @@ class Jobs:
             bundle = Bundle.load(library.bundle_ref or "starter")
         report = build_index(
             job.roots,
-            library.index_dir,
+            directory,
             bundle,
             force=job.force,
             on_event=on_event,
@@ -191,7 +193,7 @@ class Jobs:
             **options,
         )
         if (report.n_new or report.n_changed) and not report.stopped:
-            note_copies(library.index_dir)
+            note_copies(directory)
         return report.to_json()
 
 

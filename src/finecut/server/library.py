@@ -1,4 +1,4 @@
-"""The index that is served, always at its newest version, opened when it is first asked for."""
+"""The index that is served, opened when it is first asked for and followed from then on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +14,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finecut.errors import FinecutError, IndexNotFound, NotFound
+from finecut.errors import FinecutError, IndexNotFound, NotFound, StorageError
+from finecut.index.alias import follow
 from finecut.index.meta import read_head, read_meta
 from finecut.index.scan import under
 from finecut.index.store import Index
 from finecut.search.engine import Searcher
+from finecut.storage.location import Location
 
 if TYPE_CHECKING:
     from finecut.bundle.load import Bundle
-    from finecut.index.meta import IndexMeta
+    from finecut.index.meta import Head, IndexMeta
     from finecut.index.rows import VideoRow
 
 log = logging.getLogger("finecut.server")
 
 CHECK_EVERY_S = 0.5  # how often the index is asked whether it has a new version
+CHECK_REMOTE_EVERY_S = 2.0  # and one in an object store, where asking costs
 OPENING_SHARE = 10  # times as long as opening took passes before the next look
 DEFAULT_THRESHOLD = 0.5  # of a bundle without calibration
 
@@ -59,6 +63,11 @@ class Snapshot:
             if not any(under(folder, top) for top in tops[-1:]):
                 tops.append(folder)
         return tops
+
+    @property
+    def commit(self) -> int:
+        """The number of the commit; it rises with every change of one index."""
+        return int(self.version.rpartition("-")[2])
 
     @property
     def bundle(self) -> Bundle:
@@ -136,59 +145,59 @@ def seen_box(
 
 
 class Library:
-    """Opens the index and follows its versions; safe to use from many threads."""
+    """Opens the index and follows its versions; safe to use from many threads.
+
+    The first caller waits for the index to be opened. From then on a thread of its own looks for
+    new versions and opens them; callers go on with the one there is and never wait.
+    """
 
     def __init__(
-        self, index_dir: Path, *, bundle: str | Path | None = None, threads: int | None = None
+        self,
+        index_dir: Location | str | Path,
+        *,
+        bundle: str | Path | None = None,
+        threads: int | None = None,
     ) -> None:
-        self.index_dir = index_dir
+        self.index_dir = Location.parse(index_dir)
         self.bundle_ref, self._threads = bundle, threads
+        self.failures = 0  # new versions that could not be opened
+        self.opened_at = 0.0  # Unix seconds when the version that is served was opened
+        self.opening_s = 0.0  # how long that took
         self._snapshot: Snapshot | None = None
-        self._look_at = 0.0  # when to look for a new version again
-        self._asked = 0  # how often somebody knew of one
-        self._lock = threading.Lock()
+        self._seen: tuple[Location, Head] | None = None  # what was opened
+        self._opening = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._follower: threading.Thread | None = None
 
     def snapshot(self) -> Snapshot:
-        """The newest version of the index.
+        """The newest version of the index that is open.
 
         Raises:
             IndexNotFound, IndexMismatch, IndexCorrupt, BundleError: it cannot be searched.
         """
         snapshot = self._snapshot
-        if snapshot is not None and time.monotonic() < self._look_at:
+        if snapshot is not None:
             return snapshot
-        # While one thread opens a new version, the others go on with the one they have.
-        if snapshot is None:
-            self._lock.acquire()
-        elif not self._lock.acquire(blocking=False):
-            return snapshot
-        try:
-            if self._snapshot is not None and time.monotonic() < self._look_at:
-                return self._snapshot  # another thread opened it while this one waited
-            began, asked = time.monotonic(), self._asked
-            try:
-                self._snapshot = self._newest(self._snapshot)
-            except Exception:
-                self._snapshot = None  # never serve what is no longer there
-                raise
-            # A large index takes long to open, and a running job commits often: spend at most a
-            # small share of the time on opening.
-            now = time.monotonic()
-            if asked == self._asked:  # else there may be a version newer than this one
-                self._look_at = now + max(CHECK_EVERY_S, OPENING_SHARE * (now - began))
+        with self._opening:
+            if self._snapshot is None:  # else another thread opened it while this one waited
+                self._open()
+                self._begin_following()
+            assert self._snapshot is not None
             return self._snapshot
-        finally:
-            self._lock.release()
 
-    def look_again(self) -> None:
-        """Look for a new version at the next call, whenever the last look was."""
-        self._asked += 1
-        self._look_at = 0.0
+    def refresh(self) -> None:
+        """Open the newest version now, in the caller's own time; `FinecutError`s are only noted."""
+        with self._opening:
+            try:
+                self._look()
+            except FinecutError as error:
+                log.info("nothing is served: %s", error)
 
     def meta(self) -> IndexMeta | None:
         """What the index is; None where there is none yet."""
         try:
-            return read_meta(self.index_dir)
+            return read_meta(follow(self.index_dir))
         except IndexNotFound:
             return None
 
@@ -197,19 +206,95 @@ class Library:
         try:
             snapshot = self.snapshot()
             snapshot.bundle.warm_up()
-            if len(snapshot.index.clips):
-                snapshot.searcher.search("a person", k=1, evidence=False)
+            _try_out(snapshot)
         except FinecutError as error:
             log.info("not warmed up: %s", error)  # whoever asks is told the same
 
-    def _newest(self, old: Snapshot | None) -> Snapshot:
-        meta = read_meta(self.index_dir)
-        version = read_head(self.index_dir).version(meta)
-        if old is not None and old.version == version:
-            return old
-        index = Index.open(self.index_dir)
-        same_model = old is not None and old.index.meta.fingerprint == index.meta.fingerprint
-        bundle = old.bundle if old is not None and same_model else self.bundle_ref
-        searcher = Searcher.open(index, bundle=bundle, threads=self._threads)
-        log.info("serving %s at version %s", self.index_dir, index.version)
-        return Snapshot(index, searcher, index.version)
+    def close(self) -> None:
+        """Stop following; what is open stays open for those who use it."""
+        self._closed = True
+        self._wake.set()
+
+    # -- following -----------------------------------------------------------------------------
+
+    def _begin_following(self) -> None:
+        if self._follower is None:
+            self._follower = threading.Thread(
+                target=_follow_versions, args=(weakref.ref(self), self._wake), daemon=True,
+                name="finecut-versions",
+            )  # fmt: skip
+            self._follower.start()
+
+    def _check_every_s(self) -> float:
+        """Seconds until the next look. A large index takes long to open, and a running job commits
+        often: at most a small share of the time is spent on opening."""
+        least = CHECK_EVERY_S if self.index_dir.is_local else CHECK_REMOTE_EVERY_S
+        return max(least, OPENING_SHARE * self.opening_s)
+
+    def _look(self) -> None:
+        """Go over to a newer version if there is one.
+
+        Raises:
+            FinecutError: nothing is open, and nothing can be opened.
+        """
+        old = self._snapshot
+        try:
+            self._open()
+        except Exception as error:
+            if old is None:
+                raise
+            self.failures += 1
+            if self._is_gone(old):
+                self._snapshot = self._seen = None  # never serve what is no longer there
+            log.warning("the newest version of %s cannot be opened: %s", self.index_dir, error)
+
+    def _open(self) -> None:
+        began = time.monotonic()
+        old, place = self._snapshot, follow(self.index_dir)
+        meta = read_meta(place) if old is None else old.index.meta  # says what to do without one
+        seen = (place, read_head(place))
+        if old is not None and seen == self._seen:
+            return
+        index = Index.open(place)
+        if old is None or old.version != index.version:
+            same_model = old is not None and meta.fingerprint == index.meta.fingerprint
+            bundle = old.bundle if old is not None and same_model else self.bundle_ref
+            searcher = Searcher.open(index, bundle=bundle, threads=self._threads)
+            snapshot = Snapshot(index, searcher, index.version)
+            if old is not None:
+                _try_out(snapshot)  # what it loads at its first search is loaded before it is asked
+            log.info("serving %s at version %s", place, index.version)
+            self._snapshot, self.opened_at = snapshot, time.time()
+            self.opening_s = time.monotonic() - began
+        self._seen = seen
+
+    def _is_gone(self, old: Snapshot) -> bool:
+        """Whether the index that is open is no longer where it was."""
+        try:
+            return read_meta(old.index.directory).uuid != old.index.meta.uuid
+        except StorageError:
+            return False  # the network is down, say: what is in memory still answers
+        except FinecutError:
+            return True
+
+
+def _follow_versions(library_ref: weakref.ref[Library], wake: threading.Event) -> None:
+    """The life of the thread that opens new versions; it ends with its library."""
+    wait_s = 0.0
+    while True:
+        wake.wait(wait_s)
+        library = library_ref()
+        if library is None or library._closed:
+            return
+        with library._opening:
+            if library._snapshot is None:
+                library._follower = None
+                return  # the next caller opens the index and starts another thread
+            library._look()
+        wait_s = library._check_every_s()
+        del library
+
+
+def _try_out(snapshot: Snapshot) -> None:
+    if len(snapshot.index.clips):
+        snapshot.searcher.search("a person", k=1, evidence=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 from finecut.errors import UsageError
 from finecut.server.settings import is_loopback
+from finecut.storage.location import Location
 
 
 def check_bind(host: str, token: str | None, verb: str = "serve") -> None:
@@ -39,7 +40,7 @@ def page_url(host: str, port: int) -> str:
 
 
 def serve(
-    index_dir: str | Path,
+    index_dir: Location | str | Path,
     *,
     host: str = "127.0.0.1",
     port: int = 8500,
@@ -47,18 +48,21 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     on_listening: Callable[[str], None] | None = None,
     log_level: str = "warning",
+    drain_s: float = 0.0,
     **options: Any,
 ) -> None:
     """Serve until the process is told to stop (Ctrl-C, SIGTERM).
 
     Args:
-        index_dir: the index to serve.
+        index_dir: the index to serve, or an alias.
         host: address to listen on; any but loopback needs a token.
         port: 0 takes a free one.
         token: the bearer token asked of callers.
         allowed_hosts: further ``Host`` names that are answered.
         on_listening: called with the page's address once the port is open.
         log_level: of uvicorn.
+        drain_s: so many seconds after SIGTERM requests are still taken, while ``/ready`` says 503,
+            so that a load balancer sends no more; then those in hand are finished.
         **options: of `finecut.server.app.create_app`.
 
     Raises:
@@ -73,7 +77,7 @@ def serve(
         warm.start()
         if on_listening is not None:
             on_listening(page_url(host, listener.getsockname()[1]))
-        run_app(app, listener, log_level)
+        run_app(app, listener, log_level, app.state.finecut.draining, drain_s)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -97,18 +101,23 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run_app(app: Any, listener: socket.socket, log_level: str = "warning") -> None:
-    """Answer calls to an ASGI app on an open port until the process is told to stop."""
-    import uvicorn
+def run_app(
+    app: Any,
+    listener: socket.socket,
+    log_level: str = "warning",
+    draining: threading.Event | None = None,
+    drain_s: float = 0.0,
+) -> None:
+    """Answer calls to an ASGI app on an open port until the process is told to stop.
 
-    config = uvicorn.Config(
-        app,
-        log_level=log_level,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=10,
-        h11_max_incomplete_event_size=64 * 1024,
-        limit_concurrency=512,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    Args:
+        app: to serve.
+        listener: an open port.
+        log_level: of uvicorn.
+        draining: set when the process is told to stop.
+        drain_s: from then on calls are taken for so many seconds more.
+    """
+    from finecut.server.draining import DrainingServer, config_of
+
+    config = config_of(app, log_level)
+    DrainingServer(config, draining or threading.Event(), drain_s).run(sockets=[listener])

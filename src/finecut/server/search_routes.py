@@ -152,6 +152,8 @@ async def _answer(
             results=[result_of(snapshot, moment) for moment in results],
         )
 
+    if state.prepare is not None and isinstance(query, str):
+        await state.prepare(query)
     return await state.searches.run(work)
 
 

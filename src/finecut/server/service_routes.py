@@ -28,7 +28,10 @@ async def health() -> Health:
 
 @router.get("/ready", summary="Can searches be answered?")
 async def ready(state: StateOf) -> Ready:
-    """200 with the index's version, or 503 with the reason."""
+    """200 with the index's version, or 503 with the reason: there is no index that can be
+    searched, or this server is about to stop and callers should go to another one."""
+    if state.draining.is_set():
+        raise Refused(503, "stopping", "This server is about to stop.", {"Retry-After": "1"})
 
     def work() -> Ready:
         try:
@@ -56,6 +59,12 @@ async def metrics(state: StateOf) -> Response:
         else:
             n_done, n_clips = len(snapshot.done), len(snapshot.index.clips)
             n_failed = len(snapshot.index.videos) - n_done
+            telemetry.commit.set(snapshot.commit)
+        library = state.library
+        telemetry.opened_at.set(library.opened_at)
+        telemetry.opening.set(library.opening_s)
+        telemetry.not_opened.set(library.failures)
+        telemetry.draining.set(state.draining.is_set())
         telemetry.videos.labels("done").set(n_done)
         telemetry.videos.labels("failed").set(n_failed)
         telemetry.clips.set(n_clips)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finecut.errors import UsageError
+from finecut.storage.location import Location
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 MIN_TOKEN_CHARS = 16
@@ -17,7 +18,7 @@ class Settings:
     """Everything is checked here, so that no route has to.
 
     Args:
-        index_dir: the index that is served; it may not exist yet.
+        index_dir: the index that is served, or an alias; it may not exist yet.
         bundle: the bundle to search with; None takes the one the index names.
         token: the bearer token asked of every caller. None means that only this machine may
             call: other addresses and other ``Host`` names are refused.
@@ -26,7 +27,7 @@ class Settings:
         roots: folders that an index job may be started on besides those the index knows.
     """
 
-    index_dir: Path
+    index_dir: Location
     bundle: str | Path | None = None
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()

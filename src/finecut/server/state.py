@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
@@ -27,9 +29,11 @@ class State:
     frames: FrameCache
     jobs: Jobs
     telemetry: Telemetry
+    draining: threading.Event  # set once the process was told to stop
     searches: Gate
     decodes: Gate
     reads: Gate
+    prepare: Callable[[str], Awaitable[None]] | None = None  # awaited with each sentence asked for
 
 
 def state_of(request: HTTPConnection) -> State:

@@ -43,6 +43,29 @@ class Telemetry:
             "finecut_index_videos", "Videos in the index.", ["status"], registry=registry
         )
         self.clips = Gauge("finecut_index_clips", "Clips in the index.", registry=registry)
+        self.commit = Gauge(
+            "finecut_index_commit",
+            "Number of the commit that is served.",
+            registry=registry,
+        )
+        self.opened_at = Gauge(
+            "finecut_index_opened_timestamp_seconds",
+            "When the version that is served was opened, Unix time.",
+            registry=registry,
+        )
+        self.opening = Gauge(
+            "finecut_index_opening_seconds",
+            "How long that took, beside the requests.",
+            registry=registry,
+        )
+        self.not_opened = Gauge(
+            "finecut_index_open_failures",
+            "New versions that could not be opened since the start.",
+            registry=registry,
+        )
+        self.draining = Gauge(
+            "finecut_draining", "1 once the server was told to stop.", registry=registry
+        )
         self.busy = Gauge(
             "finecut_busy", "Calls that run or wait now.", ["gate"], registry=registry
         )

@@ -1,0 +1,41 @@
+"""Three replicas over an index in a bucket while it is written to and replicas come and go.
+
+The benchmark does it, ten thousand queries of it when it is asked to; here it is a few hundred.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .conftest import S3Server
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "replicas.py"
+
+
+def test_no_answer_is_wrong_or_lost(tmp_path: Path, s3: S3Server) -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARK), "--quick", "--queries", "240"],
+        env={**os.environ, "FINECUT_RESULTS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "bench-replicas.json").read_text())["figures"]
+    assert figures["answered"] == figures["queries"] == 240
+    assert figures["wrong"] == figures["failed"] == 0
+    assert figures["empty"] == 0
+    assert figures["commits_answered_from"] > 1  # versions were picked up under way
+    # What was cut off was in the killed replica's hands; a caller asks again, elsewhere.
+    assert figures["retried"]
+    assert set(figures["retried"]) <= {
+        "ConnectionResetError",
+        "ConnectionRefusedError",
+        "RemoteDisconnected",
+        "IncompleteRead",
+        "503",
+    }
