@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+import record
 from finecut.learn.data.cache import make_cache
 from finecut.learn.data.frames import list_frames
 from finecut.learn.data.open_split import open_split
@@ -41,8 +40,8 @@ from finecut.video.container import open_video
 from finecut.video.pixels import FrameConverter
 from finecut.video.probe import pixel_aspect
 from finecut.video.spec import DecodeSpec
+from record import Entry
 
-ROOT = Path(__file__).resolve().parent.parent
 BATCH = 8
 GREY_LEVELS = 255 * sum(CLIP_STD) / 3  # of one unit of normalised pixels
 
@@ -102,20 +101,40 @@ def measure(kinds: dict[str, Callable[[], None]], repeats: int, count: int) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--videos", type=int, default=107)
-    parser.add_argument("--towered", type=int, default=12, help="videos for features")
+    parser = record.arguments(__doc__)
+    parser.add_argument("--videos", type=int)
+    parser.add_argument("--towered", type=int, help="videos for features")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    started = time.time()
+    options.videos = options.videos or (4 if options.quick else 107)
+    options.towered = options.towered or (1 if options.quick else 12)
+    options.repeats = 1 if options.quick else options.repeats
     shared = os.environ.get("FINECUT_SHARED")
     if not shared:
         sys.exit("set FINECUT_SHARED to the folder of the shared clips")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         result = run(Path(shared), Path(place), options)
-    target = ROOT / "results" / "bench-data-cache.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    record.save("data-cache", entries(result), result, started)
+
+
+def entries(figures: dict[str, Any]) -> list[Entry]:
+    base = figures["decoded_each_time"]["median_cpu_ms_a_video"]
+    names = {
+        "jpeg_95": "JPEG, quality 95",
+        "jpeg_85": "JPEG, quality 85",
+        "features_float16": "features, float16",
+        "features_int8": "features, int8",
+    }
+    return [
+        Entry(
+            f"reading a video for training, {said}, processor time",
+            figures[name]["median_cpu_ms_a_video"], "ms", "lower", None,
+            "decoding it each time", base,
+        )
+        for name, said in names.items()
+    ]  # fmt: skip
 
 
 def run(shared: Path, place: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -160,17 +179,11 @@ def run(shared: Path, place: Path, options: argparse.Namespace) -> dict[str, Any
         share = figures[name]["median_cpu_ms_a_video"] / base
         figures[name]["times_decoding_each_time"] = round(share, 2)
     return {
-        "what": __doc__.splitlines()[0],
         "videos": {"count": count, "mib": round(megabytes["all"], 1),
                    "frames_a_video": round(float(real.sum()) / count, 2)},
         "features": {"videos": options.towered, "of": "frame [512] and 49 patches [512] a frame"},
         **figures,
-        "machine": {"cpu_count": os.cpu_count(), "platform": platform.platform()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True,
-            check=False,
-        ).stdout.strip(),
+        "torch_threads": torch.get_num_threads(),
     }  # fmt: skip
 
 

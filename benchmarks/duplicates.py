@@ -12,13 +12,9 @@ Writes results/bench-duplicates.json.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import os
-import platform
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,11 +29,12 @@ import av
 import numpy as np
 from PIL import Image
 
+import record
 from finecut import Bundle, Index
 from finecut.index.build import build_index
 from finecut.search import duplicates
+from record import Entry
 
-ROOT = Path(__file__).resolve().parent.parent
 TICK = Fraction(1, 30000)
 Shown = list[tuple[float, Image.Image]]  # seconds, picture
 
@@ -214,12 +211,14 @@ def scale(videos: int, size: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sources", type=int, default=10, help="clips to make copies of")
+    parser = record.arguments(__doc__)
+    parser.add_argument("--sources", type=int, help="clips to make copies of")
     parser.add_argument("--work", type=Path, help="keep copies and index here for the next run")
-    parser.add_argument("--scale-videos", type=int, default=10_000)
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "bench-duplicates.json")
+    parser.add_argument("--scale-videos", type=int)
     arguments = parser.parse_args()
+    started = time.time()
+    arguments.sources = arguments.sources or (1 if arguments.quick else 10)
+    arguments.scale_videos = arguments.scale_videos or (500 if arguments.quick else 10_000)
     shared = Path(os.environ["FINECUT_SHARED"]) / "data"
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
@@ -254,17 +253,19 @@ def main() -> None:
             },
             "proposing": scale(arguments.scale_videos, bundle.manifest.video.recall_dim),
         }
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    answer |= {
-        "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
-    arguments.results.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(answer, indent=2))
+    record.save("duplicates", entries(answer), answer, started)
+
+
+def entries(figures: dict[str, Any]) -> list[Entry]:
+    found, copies = figures["copies_in_the_group_of_their_original"], figures["copies"]
+    return [
+        Entry("copies found with their original", 100 * found / copies, "%", "higher"),
+        Entry("pairs called copies that are", 100 * figures["precision"], "%", "higher"),
+        Entry(
+            f"proposing pairs among {figures['proposing']['clips']:,} clips, processor time",
+            figures["proposing"]["cpu_seconds"], "s", "lower",
+        ),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,15 +14,9 @@ Writes results/bench-evaluate.json.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -30,13 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import record
 from finecut.learn.encoders.tiny import TINY
 from finecut.learn.evaluation.evaluate import evaluate_model
 from finecut.learn.methods.blocks import unit
 from finecut.learn.methods.eercf import EERCF, EercfConfig
 from finecut.learn.methods.protocol import TextTokens, VideoTokens
+from record import Entry
 
-ROOT = Path(__file__).resolve().parent.parent
 FRAMES, WORDS, K, BATCH, SEED = 12, 32, 50, 64, 0
 
 
@@ -155,10 +150,13 @@ def by_sorting(scores: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=1000)
+    parser = record.arguments(__doc__)
+    parser.add_argument("--size", type=int)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    started = time.time()
+    options.size = options.size or (128 if options.quick else 1000)
+    options.repeats = 1 if options.quick else options.repeats
     torch.manual_seed(SEED)
     model = EERCF(EercfConfig(TINY, 4, FRAMES, WORDS)).eval()
     data = RandomPairs(options.size)
@@ -184,8 +182,6 @@ def main() -> None:
         return round(sides["reference"]["cpu_s"][stage] / sides["ours"]["cpu_s"][stage], 2)
 
     result = {
-        "what": __doc__.splitlines()[0],
-        "command": "python benchmarks/evaluate.py",
         "shapes": {"sentences": options.size, "videos": options.size, "frames": FRAMES,
                    "patches": (TINY.image_size // TINY.patch_size) ** 2,
                    "channels": TINY.embed_dim, "recall_k": K, "batch": BATCH},
@@ -195,18 +191,22 @@ def main() -> None:
         "times_faster": ratio("all"),
         "times_faster_match_and_rank": ratio("match and rank"),
         "figures_agree_within": 0.2,
-        "machine": {"cpu_count": os.cpu_count(), "torch_threads": torch.get_num_threads(),
-                    "platform": platform.platform()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True,
-            check=False,
-        ).stdout.strip(),
+        "torch_threads": torch.get_num_threads(),
     }  # fmt: skip
-    target = ROOT / "results" / "bench-evaluate.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    record.save("evaluate", entries(result), result, started)
+
+
+def entries(figures: dict[str, Any]) -> list[Entry]:
+    ours, plain = figures["sides"]["ours"]["cpu_s"], figures["sides"]["reference"]["cpu_s"]
+    size = figures["shapes"]["sentences"]
+    rival = "the published procedure, written plainly"
+    return [
+        Entry(
+            f"evaluation of {size:,} x {size:,}, {what}, processor time", ours[stage], "s",
+            "lower", None, rival, plain[stage],
+        )
+        for what, stage in (("all", "all"), ("matching and ranking", "match and rank"))
+    ]  # fmt: skip
 
 
 def summary(clocks: list[Clock]) -> dict[str, dict[str, float]]:

@@ -13,11 +13,8 @@ Writes results/bench-laff-fusion.json; ``--only`` replaces one row of it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -26,12 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import record
 from finecut import metrics
 from finecut.learn.methods.laff import LAFF, LaffConfig
 from finecut.learn.methods.laff_selection import feature_report
 from finecut.learn.methods.protocol import Batch, recall_sims
+from record import Entry
 
-ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = {  # label -> (fusion, heads)
     "attention, 8 heads": ("attention", 8),
     "attention, 1 head": ("attention", 1),
@@ -47,7 +45,6 @@ SEED = 0
 LEARNING_RATE = 1e-4  # RMSProp, the released recipe; x 0.99 an epoch, gradient norm at most 2
 COMMON_DIM = 512
 EPOCHS = 6
-OUT = ROOT / "results" / "bench-laff-fusion.json"
 
 
 def load(split: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
@@ -106,10 +103,12 @@ def evaluate(model: LAFF, data: tuple) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = record.arguments(__doc__)
     parser.add_argument("--only", choices=[*VARIANTS, BEST_FEATURE])
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
+    started = time.time()
+    epochs = 1 if options.quick else EPOCHS
     training, dev = load("train"), load("dev")
     base = LaffConfig(
         video_features={name: f.shape[1] for name, f in training[0].items()},
@@ -117,31 +116,28 @@ def main() -> None:
         common_dim=COMMON_DIM,
     )
     body = {
-        "what": "text-to-image retrieval on Flickr8k dev by LAFF's fusion variants",
-        "command": "python benchmarks/laff_fusion.py --figure docs/methods/laff-weights.svg",
         "queries": len(dev[1]),
         "gallery": len(dev[0]["pooled"]),
-        "epochs": EPOCHS,
+        "epochs": epochs,
         "common_dim": COMMON_DIM,
         "seed": SEED,
         "mean_attention_on_dev": {},
         "runs": {},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads",
+        "torch_threads": torch.get_num_threads(),
     }
-    if options.only and OUT.exists():
-        known = json.loads(OUT.read_text("utf-8"))
+    kept = record.folder() / "bench-laff-fusion.json"
+    if options.only and kept.exists():
+        known = json.loads(kept.read_text("utf-8"))["figures"]
         body |= {key: known[key] for key in ("mean_attention_on_dev", "runs")}
 
     def save() -> None:
-        OUT.parent.mkdir(exist_ok=True)
-        OUT.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+        record.save("laff-fusion", entries(body), body, started)
 
     def run(label: str, config: LaffConfig) -> LAFF:
-        model, seconds = train(config, training, EPOCHS, SEED)
+        model, seconds = train(config, training, epochs, SEED)
         row = {"features": list(config.video_features)}
         row |= {"parameters": sum(p.numel() for p in model.parameters())}
-        row |= {"train_s": round(seconds, 1), **evaluate(model, dev), "commit": commit()}
+        row |= {"train_s": round(seconds, 1), **evaluate(model, dev), "commit": record.commit()}
         body["runs"][label] = row
         print(label, json.dumps(row), file=sys.stderr, flush=True)
         save()
@@ -162,11 +158,16 @@ def main() -> None:
         run(BEST_FEATURE, replace(base, video_features=alone))
 
 
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
+def entries(figures: dict) -> list[Entry]:
+    runs = figures["runs"]
+    plain = runs.get("concat")
+    return [
+        Entry(
+            f"R@1 on Flickr8k dev, {label}", row["r_at_1"], "%", "higher", None,
+            "features laid end to end" if plain else "", plain["r_at_1"] if plain else None,
+        )
+        for label, row in runs.items()
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

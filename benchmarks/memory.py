@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,8 @@ def index_with_peak(folder: Path, place: Path, levels: str) -> float:
     )  # fmt: skip
     most = 0.0
     while process.poll() is None:
-        try:
+        with suppress(OSError):  # one of them ended between two reads
             most = max(most, proportional_mib(process.pid))
-        except (OSError, ProcessLookupError):
-            pass  # one of them ended between two reads
         time.sleep(0.05)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
@@ -135,22 +134,21 @@ def main() -> None:
             peak = index_with_peak(folder, place, levels)
             stats = Index.open(place).stats()
             hours = stats.video_s / 3600
+            own_bytes = sum(path.stat().st_size for path in folder.rglob("*.mp4"))
             rows[levels] = {
                 "peak_mib": peak,
                 "mb_per_hour": stats.bytes_per_video_hour / 1e6,
                 "cache_mb_per_hour": stats.cache_bytes / 1e6 / hours,
+                "videos_mb_per_hour": own_bytes / 1e6 / hours,
                 "clips_per_hour": stats.n_clips / hours,
                 "frames_per_clip": stats.n_frames / stats.n_clips,
                 "kib_per_clip": stats.bytes_per_video_hour * hours / stats.n_clips / 1024,
             }
-    video_bytes = (
-        sum(path.stat().st_size for path in folder.rglob("*.mp4")) if folder.is_dir() else 0
-    )
     served_mib = {f"{n} {levels}": serving(n, levels) for n, levels in served}
     entries = [
         Entry(
             f"index, level {levels}", row["mb_per_hour"], "MB per hour of video", "lower", None,
-            "the cache beside it, which can be deleted", row["cache_mb_per_hour"],
+            "the videos themselves", row["videos_mb_per_hour"],
         )
         for levels, row in rows.items()
     ]  # fmt: skip
@@ -168,7 +166,6 @@ def main() -> None:
     ]  # fmt: skip
     figures = {
         "videos": what,
-        "videos_mb": video_bytes / 1e6,
         "levels": rows,
         "serving_mib": served_mib,
     }

@@ -21,22 +21,22 @@ Writes results/bench-negation.json.
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import re
-import subprocess
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import record
 from finecut import Searcher
 from finecut.search.candidates import find_candidates
 from finecut.search.composed import sigmoid
+from record import Entry
 
-ROOT = Path(__file__).resolve().parent.parent
 TOP = 5
 THINGS = {
     "a person": "person|man|woman|people|boy|girl|group|player|men|women|child|kid|he|she|his|her|"
@@ -62,10 +62,11 @@ Score = Callable[[str, str], np.ndarray]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = record.arguments(__doc__)
     parser.add_argument("index", type=Path, help="of the clips, built without texts or with")
     parser.add_argument("captions", type=Path, help='lines of {"clip": …, "caption": …}')
     told = parser.parse_args()
+    started = time.time()
     searcher = Searcher.open(told.index)
     index, clips = searcher.index, searcher.index.clips
     rows = [json.loads(line) for line in told.captions.read_text("utf-8").splitlines()]
@@ -152,25 +153,28 @@ def main() -> None:
         "bundle": searcher.bundle.name,
         "fingerprint": searcher.bundle.fingerprint,
         "percent": measured,
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "commit": commit(),
     }
-    target = ROOT / "results" / "bench-negation.json"
-    target.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+    record.save("negation", entries(answer), answer, started)
     for name, one in measured.items():
         print(f"{name:18}", one["all"], one["other_half"])
 
 
+def entries(figures: dict[str, Any]) -> list[Entry]:
+    percent = figures["percent"]
+    return [
+        Entry(
+            f"answers to 'A, not B' that {what}", percent["finecut"]["all"][key], "%", better,
+            None, "'A without B' as a sentence", percent["sentence"]["all"][key],
+        )
+        for what, key, better in (
+            ("show B", "still_show_b", "lower"),
+            ("show A and not B", "a_and_not_b", "higher"),
+        )
+    ]  # fmt: skip
+
+
 def share(values: list[float]) -> float:
     return round(100 * float(np.mean(values)), 1)
-
-
-def commit() -> str:
-    run = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return run.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

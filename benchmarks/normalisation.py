@@ -10,11 +10,7 @@ Writes results/bench-normalisation.json.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,10 +19,11 @@ from statistics import median
 
 import numpy as np
 
+import record
 from finecut import metrics
 from finecut.learn import normalise
+from record import Entry
 
-ROOT = Path(__file__).resolve().parent.parent
 SCALES = (2, 5, 10, 15, 20, 30, 50, 75, 100, 150)  # 1 / temperature, on cosines
 BANKS = (30, 100, 300, 1000, 3000)
 BEST_SCALE = 20
@@ -48,9 +45,10 @@ def milliseconds(call: Callable[[], object]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = record.arguments(__doc__)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
+    started = time.time()
     shared = os.environ.get("FINECUT_SHARED")
     if not shared:
         sys.exit("set FINECUT_SHARED to the folder of the shared material")
@@ -78,8 +76,6 @@ def main() -> None:
     }
     built = normalise.QueryBank.build(bank, 1 / BEST_SCALE)
     body = {
-        "what": "text-to-image R@K on Flickr8k dev under evaluation normalisation",
-        "command": "python benchmarks/normalisation.py " + " ".join(sys.argv[1:]),
         "queries": len(sims),
         "gallery": sims.shape[1],
         "bank": len(bank),
@@ -91,17 +87,21 @@ def main() -> None:
         },
         "one_query": milliseconds(lambda: built.scores(sims[:1])),
         "build_bank": milliseconds(lambda: normalise.QueryBank.build(bank, 1 / BEST_SCALE)),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.strip(),
     }
-    out = ROOT / "results" / "bench-normalisation.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(body, indent=2), file=sys.stderr)
+    record.save("normalisation", entries(body), body, started)
     if options.figure:
         options.figure.write_text(draw(curves, body["raw"]["r_at_1"]), "utf-8")
+
+
+def entries(figures: dict) -> list[Entry]:
+    scale = str(BEST_SCALE)
+    return [
+        Entry(
+            f"R@1 on Flickr8k dev, {name}, scale {scale}", curve[scale]["r_at_1"], "%", "higher",
+            None, "no normalisation", figures["raw"]["r_at_1"],
+        )
+        for name, curve in figures["by_scale"].items()
+    ]  # fmt: skip
 
 
 def draw(curves: dict, raw: float) -> str:

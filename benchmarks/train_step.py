@@ -12,13 +12,8 @@ Writes results/bench-train-step.json.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import math
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,14 +27,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import record
 from finecut.learn.encoders.tiny import TINY
 from finecut.learn.methods.protocol import Batch
 from finecut.learn.recipe import Recipe, Start, TrainConfig
 from finecut.learn.training.loop import Run
 from finecut.learn.training.ranks import Ranks
 from finecut.learn.training.run_folder import RunFolder
+from record import Entry
 
-ROOT = Path(__file__).resolve().parent.parent
 FRAMES, WORDS, LAYERS, SEED, STEPS = 12, 32, 4, 0, 100
 LR, COEF_LR, DECAY, WARMUP = 1e-4, 1e-3, 0.2, 0.1
 TOLERANCE = 1e-6  # of weights after all steps; they move by some 1e-5
@@ -212,10 +208,13 @@ def measure(steps: dict[str, Callable[[], float]], repeats: int) -> dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=128)
+    parser = record.arguments(__doc__)
+    parser.add_argument("--pairs", type=int)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
+    started = time.time()
+    options.pairs = options.pairs or (32 if options.quick else 128)
+    options.repeats = 1 if options.quick else options.repeats
     batch = make_batch(options.pairs)
     with tempfile.TemporaryDirectory() as place:
         kinds = {
@@ -251,23 +250,30 @@ def main() -> None:
         )
         figures[name]["largest_weight_difference"] = differences[name]
     result = {
-        "what": __doc__.splitlines()[0],
         "shapes": {"pairs": options.pairs, "frames": FRAMES, "words": WORDS,
                    "pixels": TINY.image_size, "width": TINY.vision_width, "head_layers": LAYERS},
         "seed": SEED,
         **figures,
-        "machine": {"cpu_count": os.cpu_count(), "torch_threads": torch.get_num_threads(),
-                    "platform": platform.platform()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True,
-            check=False,
-        ).stdout.strip(),
+        "torch_threads": torch.get_num_threads(),
     }  # fmt: skip
-    target = ROOT / "results" / "bench-train-step.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    record.save("train-step", entries(result), result, started)
+
+
+def entries(figures: dict[str, Any]) -> list[Entry]:
+    plain = figures["published_procedure"]
+    rival = "the published procedure, written plainly"
+    measures = (
+        ("processor time", "median_cpu_s", "s"),
+        ("activations", "activations_mib", "MiB"),
+    )
+    return [
+        Entry(
+            f"training step, {kind.replace('_', ' ')}, {what}", figures[kind][key], unit, "lower",
+            None, rival, plain[key],
+        )
+        for kind in ("ours", "gradient_caching_16", "activation_checkpointing", "bfloat16")
+        for what, key, unit in measures
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
