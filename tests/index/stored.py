@@ -11,7 +11,9 @@ from finecut.index.writer import IndexWriter
 from finecut.types import DecodedClip, VideoTokens
 
 
-def meta_of(levels: str = "patch", *, values: bool = False, fingerprint: str = "a" * 64):
+def meta_of(
+    levels: str = "patch", *, values: bool = False, fingerprint: str = "a" * 64, kept: int = 0
+):
     patches = levels == "patch"
     return IndexMeta(
         schema_version=1,
@@ -28,6 +30,7 @@ def meta_of(levels: str = "patch", *, values: bool = False, fingerprint: str = "
         frame_values=values,
         frames_per_second=1.0,
         max_frames=4,
+        patches_kept=kept,
     )
 
 

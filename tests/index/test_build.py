@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -21,6 +22,8 @@ from finecut.index.content import content_id
 from finecut.index.remove import remove
 from finecut.index.store import Index
 from finecut.index.writer import IndexWriter
+from finecut.search.engine import Searcher
+from finecut.search.rerank import patch_sims
 from index.clips import write_video
 from index.permissions import permissions_count
 
@@ -77,7 +80,7 @@ def test_a_folder_is_indexed_and_answers(videos, run, bundle):
     assert index.clips.start_s[of_two].tolist() == pytest.approx([0.0, 3.0], abs=0.6)
     assert index.strip(of_two[0]).jpeg.startswith(b"\xff\xd8")
     stored = index.tokens(of_two)
-    assert stored.patches.n_patches == 4 and stored.frame_mask.any(axis=1).all()
+    assert stored.patches.per_frame == 4 and stored.frame_mask.any(axis=1).all()
     assert stored.patches.frame(0, 0).shape == (4, 12)
 
     kinds = [event.kind for event in events]
@@ -327,6 +330,35 @@ def test_levels_are_kept_to(videos, run, levels):
     assert stored.patches is None and (stored.frames is None) == (levels == "video")
     with pytest.raises(IndexMismatch, match=f"--levels {levels}"):
         run(videos, levels="patch")
+
+
+def test_patches_are_merged_and_found_by_all_the_same(videos, run, bundle):
+    run(videos, patches_kept=2)
+    meta = Index.open(run.index_dir).meta
+    assert meta.patches_kept == 2 == meta.n_patch_tokens and meta.n_patches == 4
+    searcher = Searcher.open(run.index_dir, bundle=bundle)
+    stored = searcher.index.tokens([0, 1])
+    assert stored.patches.per_frame == 2 and stored.patch_home.shape[2] == 4
+    sims = patch_sims(stored, bundle.encode_text(["a red screen"])[0].text)
+    assert sims.shape == (*stored.frame_mask.shape, 4)
+    moment = searcher.search("a red screen")[0]
+    assert moment.rerank_score is not None and moment.evidence.patch_relevance.shape == (2, 2)
+    run(videos)  # kept to without saying so
+    run(videos, patches_kept=2)
+    with pytest.raises(IndexMismatch, match="keeps 2 patch tokens of a frame; this run asks for 3"):
+        run(videos, patches_kept=3)
+    with pytest.raises(UsageError, match="1 to 255, or 4 for all of them, got 0"):
+        run(videos, patches_kept=0)
+
+
+def test_an_index_from_before_patches_were_merged_goes_on(videos, run):
+    run(videos)
+    path = run.index_dir / "index.json"
+    plain = json.loads(path.read_text())
+    assert plain.pop("patches_kept") == 0  # four patches: nothing to merge
+    path.write_text(json.dumps(plain))
+    assert run(videos).nothing_to_do
+    assert Index.open(run.index_dir).tokens([0]).patches.per_frame == 4
 
 
 def test_another_bundle_is_refused_with_the_way_out(videos, run, tmp_path):

@@ -183,14 +183,19 @@ def test_the_cache_grows_in_place_and_equals_the_tables(tmp_path):
 def same_tokens(one: Index, other: Index):
     rows = [*range(8), 3, 0]
     own, others = one.tokens(rows), other.tokens(rows)
-    for name in ("frames", "frame_scale", "patch_scale", "times"):
+    for name in ("frames", "frame_scale", "patch_scale", "patch_home", "times"):
         np.testing.assert_array_equal(getattr(own, name), getattr(others, name))
     mask = own.frame_mask
+    for index in (one, other):
+        bare = index.tokens(rows, patches=False)
+        assert bare.patches is bare.patch_scale is bare.patch_home is None
+        np.testing.assert_array_equal(bare.frames, own.frames)
     np.testing.assert_array_equal(own.patches.padded(mask), others.patches.padded(mask))
 
 
-def test_tokens_too_many_for_the_cache_are_read_from_the_tables(tmp_path, monkeypatch):
-    with IndexWriter(tmp_path / "i", meta_of()) as writer:
+@pytest.mark.parametrize("kept", [0, 3])
+def test_tokens_too_many_for_the_cache_are_read_from_the_tables(tmp_path, monkeypatch, kept):
+    with IndexWriter(tmp_path / "i", meta_of(kept=kept)) as writer:
         for number in range(4):
             put(writer, f"{number:032d}", (1 + number, 2), number)
     cached = Index.open(tmp_path / "i")

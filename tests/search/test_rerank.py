@@ -75,7 +75,7 @@ def test_every_kernel_is_its_plain_loop(sizes: list[int], seed: int, extra: int)
     frames = dequantise(tokens.frames, tokens.frame_scale)
     patches = dequantise(tokens.patches.padded(tokens.frame_mask), tokens.patch_scale)
     sims = token_sims(tokens.frames, tokens.frame_scale, tokens.frame_mask, asked.text)
-    by_patch = patch_sims(tokens.patches, tokens.patch_scale, tokens.frame_mask, asked.text)
+    by_patch = patch_sims(tokens, asked.text)
     words = word_sims(tokens.frames, tokens.frame_scale, tokens.frame_mask, asked.words)
     gram = frame_gram(tokens.frames, tokens.frame_scale, tokens.frame_mask)
     assert sims.dtype == by_patch.dtype == words.dtype == gram.dtype == np.float32
@@ -179,7 +179,7 @@ def test_levels_that_are_not_stored_are_named(bundle: Bundle):
 
 def test_a_large_set_in_blocks_is_the_same():
     tokens, asked = stored([8] * 300, 5, patches=16), query(6)
-    sims = patch_sims(tokens.patches, tokens.patch_scale, tokens.frame_mask, asked.text)
+    sims = patch_sims(tokens, asked.text)
     patches = tokens.patches.padded(tokens.frame_mask)
     oracle = dequantise(patches, tokens.patch_scale) @ asked.text
     assert np.allclose(sims, oracle, atol=1e-5)

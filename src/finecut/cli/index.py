@@ -65,6 +65,15 @@ def index(
         str,
         typer.Option(help="What is stored of a clip: video, frame or patch (finer, larger)."),
     ] = "patch",
+    patches_kept: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Merge the patches of a frame into so many tokens: fewer take less room, more "
+            "tell finer things apart. Kept for the next runs, 16 in a new index.",
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="GLOB", help="Leave out names or paths that fit; may be repeated."),
@@ -167,6 +176,7 @@ def index(
             directory,
             chosen,
             levels=levels,  # type: ignore[arg-type]
+            patches_kept=patches_kept,
             exclude=exclude or (),
             follow_symlinks=follow_symlinks,
             workers=workers,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finecut.errors import FinecutError, UsageError
+from finecut.index.create import check_kept
 from finecut.index.history import DAY_S
-from finecut.index.meta import IndexMeta, Levels
+from finecut.index.meta import MOST_KEPT, PATCHES_KEPT, IndexMeta, Levels
 from finecut.index.plan import Stopped, make_plan
 from finecut.index.report import IndexEvent, IndexReport
 from finecut.index.run import Run
@@ -37,6 +38,7 @@ def build_index(
     bundle: Bundle,
     *,
     levels: Levels = "patch",
+    patches_kept: int | None = None,
     exclude: Sequence[str] = (),
     follow_symlinks: bool = False,
     workers: int | None = None,
@@ -62,6 +64,8 @@ def build_index(
         bundle: the model; an index keeps to the one it was made with. The threads it was loaded
             with, if any, are how many batches are encoded side by side.
         levels: which tokens to store: of whole clips only, of frames, or of patches too.
+        patches_kept: tokens that the patches of a frame are merged into, 1 to 255; as many as a
+            frame has, or more, for no merging. None: as the index was made; 16 in a new one.
         exclude: globs on names, paths below a root, or whole paths.
         follow_symlinks: go through links, each target once.
         workers: decoding processes; by default one per core, at most 8.
@@ -92,6 +96,12 @@ def build_index(
         raise UsageError(f"`keep_days` must be 0 to {MOST_DAYS}, got {keep_days!r}.")
     if levels not in ("video", "frame", "patch"):
         raise UsageError(f"`levels` must be video, frame or patch, got {levels!r}.")
+    count = bundle.manifest.video.n_patches
+    if patches_kept is not None and (patches_kept < 1 or MOST_KEPT < patches_kept < count):
+        raise UsageError(
+            f"`patches_kept` must be 1 to {MOST_KEPT}, or {count} for all of them, got "
+            f"{patches_kept!r}."
+        )
     cores = os.cpu_count() or 1
     # Runs of one thread side by side do more than one run on all cores, and share with decoders.
     run = Run(bundle.with_threads(1), limits, on_event, should_stop)
@@ -103,9 +113,12 @@ def build_index(
             follow_symlinks=follow_symlinks,
             on_folder=lambda folder, count: run.tell("scan", folder, message=f"{count} files"),
         )
-    meta = IndexMeta.of_bundle(bundle.manifest, bundle.ref, levels, now())
+    kept = PATCHES_KEPT if patches_kept is None else patches_kept
+    meta = IndexMeta.of_bundle(bundle.manifest, bundle.ref, levels, now(), kept)
     directory = Location.parse(index_dir).absolute()
     with IndexWriter(directory, meta) as writer:
+        if patches_kept is not None:
+            check_kept(directory, writer.meta, meta)
         settings = TextSettings.parse(writer.head.text_channels, writer.head.speech_model)
         settings = settings.changed(channels, ocr, speech).check()
         try:

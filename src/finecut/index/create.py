@@ -113,3 +113,17 @@ def check_same(directory: Location, have: IndexMeta, wanted: IndexMeta) -> None:
             f"asks for {wanted.levels!r}. Go on with: finecut index FOLDER --levels "
             f"{have.levels} --index {directory}  or build a new index in another place."
         )
+
+
+def check_kept(directory: Location, have: IndexMeta, wanted: IndexMeta) -> None:
+    """Refuse to go on with another number of patch tokens than the index was begun with.
+
+    Raises:
+        IndexMismatch: says which.
+    """
+    if have.n_patch_tokens != wanted.n_patch_tokens:
+        raise IndexMismatch(
+            f"The index at {directory} keeps {have.n_patch_tokens} patch tokens of a frame; this "
+            f"run asks for {wanted.n_patch_tokens}. Go on without --patches-kept, or build a new "
+            "index in another place."
+        )

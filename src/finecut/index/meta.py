@@ -30,6 +30,9 @@ SCHEMA_VERSION = 1
 META_FILE = "index.json"
 HEAD_FILE = "head.json"
 Levels = Literal["video", "frame", "patch"]
+MOST_KEPT = 255  # which token a patch went into is a byte
+# Where the loss ends on real and made-up clips: see docs/decisions.md and docs/index-format.md.
+PATCHES_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +53,33 @@ class IndexMeta:
     frame_values: bool
     frames_per_second: float
     max_frames: int
+    # Tokens that a frame's patches are merged into; 0 for one each, as in an index made before
+    # they were merged.
+    patches_kept: int = 0
 
     @property
     def n_patches(self) -> int:
+        """Places of a frame that a re-ranker and a heat map know."""
         return self.patch_rows * self.patch_columns
 
+    @property
+    def n_patch_tokens(self) -> int:
+        """Tokens stored of them."""
+        return self.patches_kept or self.n_patches
+
     @classmethod
-    def of_bundle(cls, manifest: Manifest, ref: str, levels: Levels, now: float) -> IndexMeta:
+    def of_bundle(
+        cls,
+        manifest: Manifest,
+        ref: str,
+        levels: Levels,
+        now: float,
+        patches_kept: int = PATCHES_KEPT,
+    ) -> IndexMeta:
         """The meta of a new index for this bundle; levels the bundle lacks are left out."""
         video = manifest.video
         patches = levels == "patch" and video.n_patches > 0
+        merged = patches and patches_kept < video.n_patches
         return cls(
             schema_version=SCHEMA_VERSION,
             uuid=uuid.uuid4().hex,
@@ -75,6 +95,7 @@ class IndexMeta:
             frame_values=video.frame_values and levels != "video",
             frames_per_second=manifest.sampling.frames_per_second,
             max_frames=manifest.sampling.max_frames,
+            patches_kept=patches_kept if merged else 0,
         )
 
 
@@ -105,6 +126,7 @@ class Head:
 
 
 _LIMITS = {"recall_dim": 65536, "embed_dim": 65536, "patch_rows": 64, "patch_columns": 64}
+_LIMITS |= {"patches_kept": MOST_KEPT}
 
 
 def _read(place: Location) -> tuple[dict[str, Any], str]:

@@ -126,12 +126,12 @@ class PatchTokens:
     Bytes are the stored integers plus 128, which is what integer products take fastest.
     """
 
-    parts: list[NDArray[np.uint8]]  # K x [F_k * P, D]
-    n_patches: int
+    parts: list[NDArray[np.uint8]]  # K x [F_k * N, D]
+    per_frame: int  # N
 
     @classmethod
     def of_frames(cls, patches: NDArray[np.int8], frame_mask: NDArray[np.bool_]) -> PatchTokens:
-        """Of padded integers [K, F, P, D]."""
+        """Of padded integers [K, F, N, D]."""
         parts = [
             excess_128(clip[mask]).reshape(-1, patches.shape[-1])
             for clip, mask in zip(patches, frame_mask, strict=True)
@@ -139,16 +139,16 @@ class PatchTokens:
         return cls(parts, patches.shape[2])
 
     def frame(self, clip: int, frame: int) -> NDArray[np.int8]:
-        """The integers [P, D] of one frame of one clip."""
-        first = frame * self.n_patches
-        return excess_128(self.parts[clip][first : first + self.n_patches]).view(np.int8)
+        """The integers [N, D] of one frame of one clip."""
+        first = frame * self.per_frame
+        return excess_128(self.parts[clip][first : first + self.per_frame]).view(np.int8)
 
     def padded(self, frame_mask: NDArray[np.bool_]) -> NDArray[np.int8]:
-        """The integers [K, F, P, D], 0 where there is no frame."""
+        """The integers [K, F, N, D], 0 where there is no frame."""
         dim = self.parts[0].shape[-1] if self.parts else 0
-        made = np.zeros((*frame_mask.shape, self.n_patches, dim), np.int8)
+        made = np.zeros((*frame_mask.shape, self.per_frame, dim), np.int8)
         for clip, mask, part in zip(made, frame_mask, self.parts, strict=True):
-            clip[mask] = excess_128(part).view(np.int8).reshape(-1, self.n_patches, dim)
+            clip[mask] = excess_128(part).view(np.int8).reshape(-1, self.per_frame, dim)
         return made
 
 
@@ -174,8 +174,9 @@ class StoredTokens:
     times: NDArray[np.float64]  # [K, F] seconds; 0 where masked
     frames: NDArray[np.int8] | None = None  # [K, F, D]
     frame_scale: NDArray[np.float32] | None = None  # [K, F]
-    patches: PatchTokens | None = None  # P of each frame
-    patch_scale: NDArray[np.float32] | None = None  # [K, F, P]
+    patches: PatchTokens | None = None  # N of each frame: one for each patch, or fewer
+    patch_scale: NDArray[np.float32] | None = None  # [K, F, N]
+    patch_home: NDArray[np.uint8] | None = None  # [K, F, P] token of each patch; None: its own
     frame_values: NDArray[np.int8] | None = None  # [K, F, D]
     value_scale: NDArray[np.float32] | None = None  # [K, F]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from finecut.errors import IndexCorrupt, NotFound, ShapeError, UsageError
 from finecut.index.alias import follow
-from finecut.index.cache import FEW_TEXTS, PATCH_SCALE, PATCHES, Cache, Snapshot, ask_for
+from finecut.index.cache import FEW_TEXTS, OF_PATCHES, PATCHES, Cache, Snapshot, ask_for
 from finecut.index.history import find
 from finecut.index.meta import Head, IndexMeta, read_head, read_meta
 from finecut.index.recall import top_rows
@@ -242,7 +242,7 @@ class Index:
         kept = dict(self._snapshot.tokens)
         patches = kept.pop(PATCHES, None)
         if not with_patches:
-            kept.pop(PATCH_SCALE, None)
+            kept = {name: column for name, column in kept.items() if name not in OF_PATCHES}
         columns = {
             name: np.concatenate([column[span] for span in spans]) if spans else column[:0]
             for name, column in kept.items()
@@ -273,7 +273,13 @@ class Index:
         kept = None
         if patches is not None:
             parts = [part.reshape(-1, self.meta.embed_dim) for part in patches]
-            kept = PatchTokens(parts, self.meta.n_patches)
+            kept = PatchTokens(parts, self.meta.n_patch_tokens)
+        home = padded.get("patch_home")
+        if home is not None and home.max(initial=0) >= self.meta.n_patch_tokens:
+            raise IndexCorrupt(
+                f"The index at {self.directory} has patches of tokens that are not there. Delete "
+                "the folder and index again."
+            )
         return StoredTokens(rows=rows, frame_mask=mask, patches=kept, **padded)
 
     # -- texts ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finecut.errors import IndexCorrupt
-from finecut.index.cache import PATCH_SCALE, PATCHES, frame_columns
+from finecut.index.cache import OF_PATCHES, PATCHES, frame_columns
 from finecut.index.meta import Head, IndexMeta
 from finecut.index.rows import ClipTable, VideoRow
 from finecut.index.tables import (
@@ -115,7 +115,7 @@ class TableReader:
         wanted."""
         columns = frame_columns(self.meta)
         if not patches:
-            columns = {n: c for n, c in columns.items() if n not in (PATCHES, PATCH_SCALE)}
+            columns = {n: c for n, c in columns.items() if n not in (PATCHES, *OF_PATCHES)}
         if not len(rows):
             return {name: np.zeros((0, *tail), kind) for name, (kind, tail) in columns.items()}
         table = self.take(self.token_row[rows], list(columns))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finecut.index.merge import merge_patches
 from finecut.index.meta import IndexMeta
 from finecut.index.quantise import quantise
 from finecut.index.rows import PathStamp, VideoRow
@@ -133,7 +134,7 @@ def tokens_schema(meta: IndexMeta) -> pa.Schema:
         ("strip_width", pa.int32()),
         ("strip_height", pa.int32()),
     ]
-    dim, patches = meta.embed_dim, meta.n_patches
+    dim, patches = meta.embed_dim, meta.n_patch_tokens
     if meta.levels != "video":
         columns += [
             ("frames", pa.list_(pa.list_(pa.int8(), dim))),
@@ -144,6 +145,8 @@ def tokens_schema(meta: IndexMeta) -> pa.Schema:
             ("patches", pa.list_(pa.list_(pa.int8(), patches * dim))),
             ("patch_scale", pa.list_(pa.list_(pa.float32(), patches))),
         ]
+    if meta.patches_kept:
+        columns += [("patch_home", pa.list_(pa.list_(pa.uint8(), meta.n_patches)))]
     if meta.frame_values:
         columns += [
             ("frame_values", pa.list_(pa.list_(pa.int8(), dim))),
@@ -259,7 +262,12 @@ def tokens_to_arrow(clips: Sequence[EncodedClip], meta: IndexMeta) -> pa.Table:
     if meta.levels != "video":
         add("frames", "frame_scale", [item.tokens.frames for item in clips])
     if meta.levels == "patch":
-        add("patches", "patch_scale", [item.tokens.patches for item in clips])
+        parts = [np.asarray(item.tokens.patches) for item in clips]
+        if meta.patches_kept:
+            merged = [merge_patches(part, meta.patches_kept) for part in parts]
+            parts = [tokens for tokens, _ in merged]
+            columns["patch_home"] = _ragged([home for _, home in merged], offsets)
+        add("patches", "patch_scale", parts)
     if meta.frame_values:
         add("frame_values", "value_scale", [item.tokens.frame_values for item in clips])
     return pa.table(columns, schema=tokens_schema(meta))

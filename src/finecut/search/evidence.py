@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def evidence_of(index: Index, query: TextTokens, spans: Sequence[Span]) -> list[Evidence]:
     """One `Evidence` per moment; patches are read for the best clips of these moments only."""
-    patches: list[NDArray[np.float32] | None] = [None] * len(spans)
+    heats: list[NDArray[np.float32] | None] = [None] * len(spans)
     meta = index.meta
     if spans and meta.levels == "patch":
         tokens = index.tokens(np.array([span.hits[0].row for span in spans]))
@@ -30,14 +30,13 @@ def evidence_of(index: Index, query: TextTokens, spans: Sequence[Span]) -> list[
             for span, times, mask in zip(spans, tokens.times, tokens.frame_mask, strict=True)
         ]
         if tokens.patches is not None and tokens.patch_scale is not None:
-            sims = [
-                dequantise(tokens.patches.frame(i, frame), tokens.patch_scale[i, frame])
-                @ query.text
-                for i, frame in enumerate(best)
-            ]  # K x [P]
-            patches = [heat(part, meta.patch_rows, meta.patch_columns) for part in sims]
+            patches, scale, home = tokens.patches, tokens.patch_scale, tokens.patch_home
+            for i, frame in enumerate(best):
+                sims = dequantise(patches.frame(i, frame), scale[i, frame]) @ query.text  # [N]
+                own = sims if home is None else sims[home[i, frame]]  # [P]
+                heats[i] = heat(own, meta.patch_rows, meta.patch_columns)
     made = []
-    for span, heat_map in zip(spans, patches, strict=True):
+    for span, heat_map in zip(spans, heats, strict=True):
         in_time = sorted(span.hits, key=lambda hit: hit.number)
         made.append(
             Evidence(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from finecut.bundle.load import Bundle
     from finecut.bundle.manifest import Manifest
-    from finecut.index.rows import PatchTokens, StoredTokens
+    from finecut.index.rows import StoredTokens
     from finecut.types import TextTokens
 
 _BLOCK_BYTES = 1 << 20  # float32 copies of tokens are made in pieces of about this size
@@ -101,9 +101,7 @@ def rerank_inputs(
         elif name == "frame_value_sims":
             made[name] = token_sims(tokens.frame_values, tokens.value_scale, mask, query.text)
         elif name == "patch_sims":
-            made[name] = patch_sims(
-                tokens.patches, tokens.patch_scale, mask, query.text, threads=threads
-            )
+            made[name] = patch_sims(tokens, query.text, threads=threads)
         elif name == "word_mask":
             made[name] = np.ones(len(words), bool)
         elif name == "word_frame_sims":
@@ -138,20 +136,20 @@ def token_sims(
 
 
 def patch_sims(
-    patches: PatchTokens | None,
-    scale: NDArray[np.float32] | None,
-    frame_mask: NDArray[np.bool_],
-    text: NDArray[np.float32],
-    *,
-    threads: int | None = None,
+    tokens: StoredTokens, text: NDArray[np.float32], *, threads: int | None = None
 ) -> NDArray[np.float32]:
-    """Inner products of a text [D] with patch tokens: [K, F, P], 0 for padding."""
-    patches, scale = _stored(patches, scale)
+    """Inner products of a text [D] with the patches of K clips: [K, F, P], 0 for padding.
+
+    Of patches that were merged each has that of the token it went into.
+    """
+    patches, scale = _stored(tokens.patches, tokens.patch_scale)
     products = patch_products(patches.parts, text, threads=threads)
-    made = np.zeros(scale.shape, np.float32)
-    made[frame_mask] = products.reshape(-1, patches.n_patches)
+    made = np.zeros(scale.shape, np.float32)  # [K, F, N]
+    made[tokens.frame_mask] = products.reshape(-1, patches.per_frame)
     made *= scale
-    return made
+    if tokens.patch_home is None:
+        return made
+    return np.take_along_axis(made, tokens.patch_home.astype(np.intp), axis=2)
 
 
 def word_sims(
