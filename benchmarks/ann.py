@@ -1,10 +1,10 @@
 """Stage 1 at 10,000, 100,000 and a million clips of 512 dimensions, filtered and growing.
 
-Ours is `Index.recall` on an index opened from its cache. Beside it, by turns: FAISS flat (exact,
-and the truth recall is measured by), a plain NumPy product with a partial sort, FAISS IVF4096,SQ8
-at a million clips, Lance's IVF_RQ at 100,000. All answer one query at a time. `Searcher` is measured
-at a million clips with the starter's text encoder, its recall vectors cut to 512 dimensions. A
-process of its own tells how long a million clips take to open and what memory they need.
+Ours is `Index.recall` on an index opened from its cache. Beside it, by turns: FAISS flat (exact),
+a plain NumPy product with a partial sort, FAISS IVF4096,SQ8 at a million clips, Lance's IVF_RQ at
+100,000. All answer one query at a time. `Searcher` is measured at a million clips with the
+starter's text encoder, its recall vectors cut to 512 dimensions. A process of its own tells how
+long a million clips take to open and what memory they need.
 
     python benchmarks/ann.py [--quick]
 
@@ -85,7 +85,7 @@ def at_size(place: Path, name: str, size: int) -> dict[str, Any]:
     build = {"build_s": time.perf_counter() - begun, "build_cpu_s": time.process_time() - cpu}
     index = Index.open(place)
     ways: dict[str, tuple[Search, int]] = {
-        "ours": (lambda query: index.recall(query, K)[0], QUERIES),
+        "ours": (ours(index), QUERIES),
         "NumPy": (lambda query: plain(vectors, query), RIVAL_QUERIES),
     }
     ways |= {key: (way, RIVAL_QUERIES) for key, way in faiss_ways(vectors, name).items()}
@@ -98,6 +98,10 @@ def at_size(place: Path, name: str, size: int) -> dict[str, Any]:
     if name == LARGE:
         measured["searcher"] = through_searcher(place, index)
     return measured
+
+
+def ours(index: Index) -> Search:
+    return lambda query: index.recall(query, K)[0]
 
 
 def exact(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -301,9 +305,8 @@ def growth(place: Path) -> list[dict[str, float]]:
         begun = time.perf_counter()
         made_gallery.fill(place, clip_id, vectors, patient=True)
         taken = time.perf_counter() - begun
-        index = Index.open(place)
         truth = exact(vectors[clip_id], queries)
-        found = by_turns({"ours": (lambda query: index.recall(query, K)[0], K)}, queries, truth)
+        found = by_turns({"ours": (ours(Index.open(place)), K)}, queries, truth)
         rows.append({"clips": len(clip_id), "taken_in_s": taken, **found["ours"]})
     return rows
 

@@ -1,4 +1,4 @@
-"""The starter bundle with its recall vectors cut short: its speed at other sizes, not its answers."""
+"""The starter bundle with its recall vectors cut short: for its speed at other sizes."""
 
 from __future__ import annotations
 

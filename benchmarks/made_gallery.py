@@ -80,7 +80,7 @@ class MadeSource:
 
 
 def clips_of(clip_id: NDArray[np.int64]) -> ClipTable:
-    names, video = np.unique(clip_id // CLIPS_PER_VIDEO, return_inverse=True)
+    video = np.unique(clip_id // CLIPS_PER_VIDEO, return_inverse=True)[1]
     number = (clip_id % CLIPS_PER_VIDEO).astype(np.int32)
     return ClipTable(
         clip_id=clip_id,
