@@ -40,7 +40,7 @@ def _row(start: str, name: str) -> Quote:
             cells[1:3] = [f"{one['mib_per_video_hour']:.0f}", made]
         if "rms_error_grey_levels" in one:
             cells[3] = f"{one['rms_error_grey_levels']} grey levels rms"
-        return f"| {start} | " + " | ".join(cells).replace("  ", " ") + " |"
+        return f"| {start} | " + " | ".join(cells).replace("  ", " ").rstrip() + " |"
 
     return Quote("docs/data.md", "data-cache", rf"^\| {re.escape(start)} \|.*\|$", say)
 
