@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from finecut.errors import FinecutError, MissingDependency, UsageError
 
@@ -91,6 +93,27 @@ def _no_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+class _WithoutRay(io.TextIOBase):
+    """stdout without what Ray's thread of notes prints there: the death of a node, at length."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
 @contextmanager
 def connected(address: str) -> Iterator[None]:
     """Be a driver of the cluster inside; with the address "local", of one made for this run.
@@ -135,12 +158,13 @@ def connected(address: str) -> Iterator[None]:
             f"({_first_line(error)}). Start one: ray start --head --port=6379, and on the other "
             "machines: ray start --address=HEAD:6379. Or use this machine alone: --cluster local"
         ) from error
-    try:
-        yield
-    finally:
-        with suppress(Exception):  # a cluster that is gone cannot be left
-            ray.shutdown()
-        _remove(folder)
+    with redirect_stdout(_WithoutRay(sys.stdout)):
+        try:
+            yield
+        finally:
+            with suppress(Exception):  # a cluster that is gone cannot be left
+                ray.shutdown()
+            _remove(folder)
 
 
 def _remove(folder: str | None) -> None:

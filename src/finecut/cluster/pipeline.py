@@ -145,7 +145,7 @@ def _dataset(
     }
     gpus = {"num_gpus": sizes.encoder_gpus} if sizes.encoder_gpus else {}
     return (
-        ray.data.from_arrow(blocks)
+        ray.data.from_blocks(blocks)  # from_arrow would run tasks, and wait for room
         .map_batches(
             Decode,
             fn_constructor_kwargs={"spec": spec, "limits": limits},

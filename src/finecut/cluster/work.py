@@ -17,7 +17,7 @@ from finecut.cluster.connect import connected, nodes
 from finecut.cluster.pipeline import Pipeline
 from finecut.cluster.sizes import Sizes, clip_bytes, sizes_for
 from finecut.cluster.travel import CLIP_IDS, JobRow, Verdict
-from finecut.errors import BundleError
+from finecut.errors import BundleError, FinecutError
 from finecut.index.decode_pool import Failed, Request
 from finecut.index.fragments import WrittenClips
 from finecut.index.run import Run
@@ -86,18 +86,18 @@ class ClusterWork:
         """Read, encode and commit, until all is done or a stop is asked for."""
         if not videos:
             return
-        interrupt: KeyboardInterrupt | None = None
+        ended: KeyboardInterrupt | FinecutError | None = None
         with connected(self._address):
             try:
                 self._all_passes(run, writer, videos)
-            except KeyboardInterrupt as error:
-                interrupt = error
+            except (KeyboardInterrupt, FinecutError) as error:
+                ended = error
                 run.report.stopped = True
         run.commit(writer)
         run.report.n_left = run.total_files - run.done_files
         writer.remove_unfinished()
-        if interrupt is not None:
-            raise interrupt
+        if ended is not None:
+            raise ended
 
     def _all_passes(self, run: Run, writer: IndexWriter, videos: Sequence[VideoUnderway]) -> None:
         left = [Underway(video) for video in videos]
