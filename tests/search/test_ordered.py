@@ -15,7 +15,7 @@ from finecut.bundle.load import Bundle
 from finecut.index.build import build_index
 from finecut.search import composed
 from finecut.search.engine import Searcher
-from finecut.search.ordered import clip_chains, frame_chain
+from finecut.search.ordered import _best_in_window, clip_chains, frame_chain
 from index.clips import RGB, write_video
 from search.library import make_library
 
@@ -54,6 +54,31 @@ def test_a_chain_of_frames_is_the_best_there_is(rows: list[tuple], limit: float 
         assert found is None
     else:
         assert np.isclose(sum(frames[step, place] for step, place in enumerate(found)), best)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 3), st.floats(0.1, 3)),
+        min_size=1,
+        max_size=80,
+    ),
+    st.floats(0, 40),
+)
+def test_the_best_in_a_window_is_that_of_a_plain_look_back(rows: list[tuple], limit: float):
+    values = np.array([float(row[0]) for row in rows])
+    video = np.cumsum([row[1] for row in rows])
+    start, end = np.zeros(len(rows)), np.zeros(len(rows))
+    for place, (_, _, gap, length) in enumerate(rows):
+        before = end[place - 1] if place and video[place] == video[place - 1] else 0.0
+        start[place] = before + gap
+        end[place] = start[place] + length
+    for place, found in enumerate(_best_in_window(values, video, start, end, limit)):
+        window = [
+            other
+            for other in range(place + 1)
+            if video[other] == video[place] and start[place] - end[other] <= limit
+        ]
+        assert found == max(window, key=lambda other: (values[other], other))
 
 
 @given(

@@ -153,19 +153,33 @@ def _best_in_window(
     end: NDArray[np.float64],
     limit: float,
 ) -> NDArray[np.int64]:
-    """[N] the place of the largest value among clips that end at most so long before each."""
-    from collections import deque
-
-    made = np.empty(len(values), np.int64)
-    waiting: deque[int] = deque()  # places of falling value: the first is the best in the window
-    for place in range(len(values)):
-        while waiting and values[waiting[-1]] <= values[place]:
-            waiting.pop()
-        waiting.append(place)
-        while video[waiting[0]] != video[place] or start[place] - end[waiting[0]] > limit:
-            waiting.popleft()
-        made[place] = waiting[0]
+    """[N] the place of the largest value among clips that end at most so long before each, of equal
+    ones the last. The clips of a video do not overlap, so what may be chosen is a window."""
+    places = np.arange(len(values))
+    first = np.searchsorted(video, video)  # of each clip's video
+    low, high = first, places.copy()  # by bisection, where each clip's window begins
+    while (low < high).any():
+        middle = (low + high) // 2
+        late = start - end[middle] > limit
+        low = np.where(late, np.minimum(middle + 1, high), low)
+        high = np.where(late, high, middle)
+    length = places - low + 1
+    best = places  # of the window of so many clips that ends at each place, doubled step by step
+    made = places.copy()
+    step = 1
+    while step <= length.max(initial=0):
+        # Windows of one to two steps: the best of their first step and of their last.
+        own = np.flatnonzero((length >= step) & (length < 2 * step))
+        made[own] = _better(values, best[low[own] + step - 1], best[own])
+        best = _better(values, best[np.maximum(places - step, 0)], best)
+        step *= 2
     return made
+
+
+def _better(
+    values: NDArray[np.float64], earlier: NDArray[np.int64], later: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    return np.where(values[earlier] > values[later], earlier, later)
 
 
 def _chain(before: list[NDArray[np.int64]], end: int) -> list[int]:
