@@ -60,6 +60,11 @@ class RayNodes:
         )
         self._workers.append(node)
 
+    def fill(self, count: int) -> None:
+        """As many workers as this again."""
+        while len(self._workers) < count:
+            self.add()
+
     def kill_node(self, chance: random.Random) -> bool:
         """End a node without a word, with all that runs on it; the last one is kept."""
         if len(self._workers) < 2:
