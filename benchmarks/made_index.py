@@ -20,6 +20,7 @@ from finecut.index.meta import SCHEMA_VERSION, IndexMeta
 from finecut.index.rows import PathStamp, VideoRow
 from finecut.index.tables import EncodedClip
 from finecut.index.writer import IndexWriter
+from finecut.search.calibration import bank_background
 from finecut.types import DecodedClip, VideoTokens
 from record import ROOT
 
@@ -46,7 +47,8 @@ def made_index(bundle: Bundle, clips: int, levels: str = "patch", frames: int = 
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "videos").mkdir(parents=True)
     write_index(folder, bundle, clips, levels, frames)
-    Index.open(folder / "index")  # writes the snapshot that later opens read
+    # As `finecut index` does at its end: the snapshot that later opens read, and the background.
+    bank_background(bundle, Index.open(folder / "index"))
     (folder / "done").touch()
     return folder / "index"
 
