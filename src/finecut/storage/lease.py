@@ -88,7 +88,7 @@ class Lease:
             watched_until = _now_s() + min(float(note["lease_s"]), MOST_LEASE_S)
             watched_until += self._margin_s
             while _now_s() < watched_until:
-                time.sleep(min(POLL_S, self._lease_s / 10))
+                _sleep(POLL_S)
                 try:
                     now, etag_now = self._read()
                 except ObjectNotFound:
@@ -233,6 +233,9 @@ def _now_s() -> float:
     """Seconds that pass while the machine sleeps too, where the system counts them."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+_sleep = time.sleep
 
 
 def _is_free(note: dict[str, Any]) -> bool:
