@@ -28,7 +28,7 @@ from finecut.index.gallery_files import carry_gallery, load_gallery, save_galler
 from finecut.index.lock import FileLock
 from finecut.index.meta import IndexMeta, write_json
 from finecut.index.place import cache_folder
-from finecut.index.rows import ClipTable, VideoRow, VideoRows, excess_128, video_lines
+from finecut.index.rows import ClipTable, VideoRow, VideoRows, video_lines
 from finecut.index.text_lists import TextLists
 from finecut.storage.location import Location
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEAD = "snapshot.json"
-LAYOUT = 5
+LAYOUT = 6
 # Tokens are kept where they take at most this part of the disk's room, or little anyway; others
 # are fetched from Lance, which costs a search tens of milliseconds.
 TOKENS_ROOM_PART = 0.25
 TOKENS_LIMIT_BYTES = 2 << 30
 FEW_TEXTS = 200_000  # lists of their words are made in a second or two, by whoever needs them
 MANY_TEXTS = 2_000_000  # and of so many at the end of a run; beyond, Lance searches them
-PATCHES = "patches"  # the one column that is read where it lies, so kept as products take it
+PATCHES = "patches"  # the one column that is read where it lies
 OF_PATCHES = ("patch_scale", "patch_home")  # read with them
 COPY_ROWS = 512  # clips per step while copying tokens
 COPY_VECTORS = 1 << 15  # and while copying recall vectors
@@ -65,10 +65,6 @@ def frame_columns(meta: IndexMeta) -> dict[str, tuple[str, tuple[int, ...]]]:
     return columns
 
 
-def _kept_as(name: str, dtype: str) -> str:
-    return "uint8" if name == PATCHES else dtype
-
-
 def bytes_per_frame(meta: IndexMeta) -> int:
     """Bytes one frame takes in the token columns."""
     return sum(
@@ -86,8 +82,7 @@ class Snapshot:
     clips: ClipTable
     token_row: NDArray[np.int64]  # [G] offset in the table `tokens` of that version
     recall: NDArray[np.float32]  # [G, R]
-    # Frame columns [T, …] in gallery order, if cached; "patches" as `PatchTokens` has them.
-    tokens: dict[str, NDArray[Any]] | None
+    tokens: dict[str, NDArray[Any]] | None  # frame columns [T, …] in gallery order, if cached
     texts: TextLists | None = None  # None where there are none, or too many to keep lists of
     gallery: Gallery | None = None  # what makes a large `recall` quick to search
 
@@ -172,7 +167,7 @@ class Cache:
         tokens = None
         if about["tokens"]:
             tokens = {
-                name: mapped(folder / f"{name}.bin", _kept_as(name, dtype), (n_frames, *tail))
+                name: mapped(folder / f"{name}.bin", dtype, (n_frames, *tail))
                 for name, (dtype, tail) in frame_columns(self.meta).items()
             }
         return Snapshot(
@@ -332,8 +327,7 @@ class Cache:
             for start in range(first, last, COPY_ROWS):
                 part = source.frames(np.arange(start, min(start + COPY_ROWS, last)))
                 for name, (dtype, _) in columns.items():
-                    values = np.ascontiguousarray(part[name], dtype)
-                    files[name].write((excess_128(values) if name == PATCHES else values).data)
+                    files[name].write(np.ascontiguousarray(part[name], dtype).data)
         finally:
             for file in files.values():
                 file.close()

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
@@ -123,17 +123,16 @@ class PatchTokens:
     """Patch tokens of K clips, each where it is kept: a view of a mapped file, mostly.
 
     They are by far the most of what a search reads, and a copy costs more than the products do.
-    Bytes are the stored integers plus 128, which is what integer products take fastest.
     """
 
-    parts: list[NDArray[np.uint8]]  # K x [F_k * N, D]
+    parts: list[NDArray[np.int8]]  # K x [F_k * N, D]
     per_frame: int  # N
 
     @classmethod
     def of_frames(cls, patches: NDArray[np.int8], frame_mask: NDArray[np.bool_]) -> PatchTokens:
         """Of padded integers [K, F, N, D]."""
         parts = [
-            excess_128(clip[mask]).reshape(-1, patches.shape[-1])
+            clip[mask].reshape(-1, patches.shape[-1])
             for clip, mask in zip(patches, frame_mask, strict=True)
         ]
         return cls(parts, patches.shape[2])
@@ -141,24 +140,15 @@ class PatchTokens:
     def frame(self, clip: int, frame: int) -> NDArray[np.int8]:
         """The integers [N, D] of one frame of one clip."""
         first = frame * self.per_frame
-        return excess_128(self.parts[clip][first : first + self.per_frame]).view(np.int8)
+        return np.asarray(self.parts[clip][first : first + self.per_frame])
 
     def padded(self, frame_mask: NDArray[np.bool_]) -> NDArray[np.int8]:
         """The integers [K, F, N, D], 0 where there is no frame."""
         dim = self.parts[0].shape[-1] if self.parts else 0
         made = np.zeros((*frame_mask.shape, self.per_frame, dim), np.int8)
         for clip, mask, part in zip(made, frame_mask, self.parts, strict=True):
-            clip[mask] = excess_128(part).view(np.int8).reshape(-1, self.per_frame, dim)
+            clip[mask] = part.reshape(-1, self.per_frame, dim)
         return made
-
-
-def excess_128(integers: NDArray[Any]) -> NDArray[np.uint8]:
-    """Signed bytes as their value plus 128, or the other way (then ``.view(np.int8)``).
-
-    >>> excess_128(np.array([-127, 0, 127], np.int8)).tolist()
-    [1, 128, 255]
-    """
-    return np.bitwise_xor(integers.view(np.uint8), np.uint8(128))
 
 
 @dataclass(frozen=True, slots=True)

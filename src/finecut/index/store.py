@@ -21,7 +21,6 @@ from finecut.index.rows import (
     StoredTokens,
     Strip,
     VideoRow,
-    excess_128,
 )
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
 from finecut.index.tables import TABLES, TEXTS, plain_message
@@ -210,7 +209,7 @@ class Index:
         parts = None
         if PATCHES in columns:
             stops = np.cumsum(self.clips.n_frames[wanted])
-            parts = np.split(excess_128(columns.pop(PATCHES)), stops)[:-1]  # the last is empty
+            parts = np.split(columns.pop(PATCHES), stops)[:-1]  # the last is empty
         return self._padded(wanted, columns, parts)
 
     def strip(self, row: int) -> Strip:
@@ -233,7 +232,7 @@ class Index:
 
     def _cached(
         self, rows: NDArray[np.int64], with_patches: bool
-    ) -> tuple[dict[str, NDArray[Any]], list[NDArray[np.uint8]] | None]:
+    ) -> tuple[dict[str, NDArray[Any]], list[NDArray[np.int8]] | None]:
         """Frame columns of these rows on end, and views of their patches, out of the maps."""
         assert self._snapshot.tokens is not None
         last = self._frame_stop[rows]
@@ -257,7 +256,7 @@ class Index:
         self,
         rows: NDArray[np.int64],
         columns: dict[str, NDArray[Any]],
-        patches: list[NDArray[np.uint8]] | None,
+        patches: list[NDArray[np.int8]] | None,
     ) -> StoredTokens:
         counts = self.clips.n_frames[rows]
         longest = int(counts.max(initial=1))
