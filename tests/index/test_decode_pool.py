@@ -140,8 +140,8 @@ def test_a_long_stretch_without_a_clip_is_no_stall(corpus_folder):
         kinds.append(receive(process.stdout)["kind"])
     process.stdin.close()
     process.wait()
-    assert kinds[:2] == ["ready", "probe"] and kinds[-2:] == ["clip", "end"]
-    assert kinds.count("alive") >= 1
+    assert [kind for kind in kinds if kind != "alive"] == ["ready", "probe", "clip", "end"]
+    assert kinds.index("probe") < len(kinds) - 1 - kinds[::-1].index("alive")  # and after it too
 
 
 def test_decoders_that_cannot_start_blame_no_file(paths, monkeypatch):

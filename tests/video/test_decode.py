@@ -423,3 +423,20 @@ def test_shared_clips_decode(shared):
         assert stats.frames_lost == 0
         assert clips[-1].end_s == pytest.approx(probe(path).duration_s, abs=0.1)
         assert stats.frames_sampled == pytest.approx(clips[-1].end_s, abs=1.01)
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_a_file_is_told_as_probing_it_tells(corpus, name):
+    told = []
+    stream = decode_clips(corpus(name), SQUASH, on_probe=told.append)
+    next(stream)
+    assert told == [probe(corpus(name))]
+    stream.close()
+
+
+def test_a_file_without_a_frame_is_told_before_it_fails(corpus):
+    path = corpus("hollow.y4m")
+    told = []
+    with pytest.raises(VideoError, match="not one frame decodes"):
+        list(decode_clips(path, SQUASH, on_probe=told.append))
+    assert told == [probe(path)]

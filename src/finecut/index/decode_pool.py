@@ -203,9 +203,9 @@ class _Worker(threading.Thread):
                 send(process.stdin, request.to_json())
                 while True:
                     plain = self._received(process)
-                    n_heard += 1
                     if plain.get("kind") == "alive":
                         continue
+                    n_heard += 1
                     message = _message(plain)
                     if isinstance(message, ReadTexts):
                         texts_due = None

@@ -20,9 +20,9 @@ import numpy as np
 from finecut.errors import VideoError
 from finecut.index.read_texts import TextRequest, read_texts, to_message
 from finecut.index.wire import BrokenMessage, receive, send
+from finecut.types import VideoProbe
 from finecut.video.decode import decode_clips
 from finecut.video.packets import DecodeStats
-from finecut.video.probe import probe
 from finecut.video.spec import DecodeSpec, Limits
 
 if TYPE_CHECKING:
@@ -95,20 +95,12 @@ def _serve(
     path: str, request: Mapping[str, Any], spec: DecodeSpec, limits: Limits, answers: _Answers
 ) -> None:
     """Answer one request: texts, clips or both, then an end; or that it failed."""
-    texts = TextRequest.from_json(request["texts"]) if request["texts"] else None
+    asked = TextRequest.from_json(request["texts"]) if request["texts"] else None
     try:
         if request["clips"]:
-            answers.send({"kind": "probe", "probe": asdict(probe(path, limits=limits))})
-        started = time.perf_counter()
-        if texts is not None:
-            # Before the clips: should it crash, nothing has been sent that would come twice.
-            answers.at_work = steps = _Steps()
-            answers.send(*to_message(read_texts(path, texts, alive=steps.step)))
-            answers.at_work = None
-        texts_s = time.perf_counter() - started
-        stats = DecodeStats()
-        if request["clips"]:
-            stats = _decode(path, spec, limits, answers)
+            stats, texts_s = _decode(path, asked, spec, limits, answers)
+        else:
+            stats, texts_s = DecodeStats(), _read(path, asked, answers)
         answers.send({"kind": "end", "stats": asdict(stats), "texts_s": texts_s})
     except (BrokenPipeError, BrokenMessage):
         raise
@@ -124,8 +116,30 @@ def _serve(
         answers.at_work = None
 
 
-def _decode(path: str, spec: DecodeSpec, limits: Limits, answers: _Answers) -> DecodeStats:
-    stream = decode_clips(path, spec, limits=limits)
+def _read(path: str, asked: TextRequest | None, answers: _Answers) -> float:
+    """Send the texts that are asked for; returns the seconds it took."""
+    if asked is None:
+        return 0.0
+    started = time.perf_counter()
+    steps, before = _Steps(), answers.at_work
+    answers.at_work = steps
+    answers.send(*to_message(read_texts(path, asked, alive=steps.step)))
+    answers.at_work = before
+    return time.perf_counter() - started
+
+
+def _decode(
+    path: str, asked: TextRequest | None, spec: DecodeSpec, limits: Limits, answers: _Answers
+) -> tuple[DecodeStats, float]:
+    texts_s = 0.0
+
+    def begin(probe: VideoProbe) -> None:
+        nonlocal texts_s
+        answers.send({"kind": "probe", "probe": asdict(probe)})
+        # Before the clips: should it crash, nothing has been sent that would come twice.
+        texts_s = _read(path, asked, answers)
+
+    stream = decode_clips(path, spec, limits=limits, on_probe=begin)
     answers.at_work = stream.stats
     for clip in stream:
         header = {
@@ -138,7 +152,7 @@ def _decode(path: str, spec: DecodeSpec, limits: Limits, answers: _Answers) -> D
         }
         strip = np.frombuffer(clip.strip, np.uint8)
         answers.send(header, {"frames": clip.frames, "times": clip.times, "strip": strip})
-    return stream.stats
+    return stream.stats, texts_s
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finecut.errors import LimitError, VideoError
-from finecut.types import DecodedClip
+from finecut.types import DecodedClip, VideoProbe
 from finecut.video.container import check_pixels, open_video
 from finecut.video.packets import DecodeStats
 from finecut.video.pixels import FrameConverter
-from finecut.video.probe import pixel_aspect
+from finecut.video.probe import check_length, pixel_aspect, probe_of
 from finecut.video.sample import Sample, Sampler
 from finecut.video.shots import ShotDetector, Signature, same_picture, signature
 from finecut.video.spec import DEFAULT_LIMITS, DecodeSpec, Limits
@@ -37,11 +37,17 @@ class ClipStream(Iterator[DecodedClip]):
     """Clips of one video as they are decoded; ``stats`` tells how it went."""
 
     def __init__(
-        self, path: str | Path, spec: DecodeSpec, limits: Limits, from_s: float, planned: bool
+        self,
+        path: str | Path,
+        spec: DecodeSpec,
+        limits: Limits,
+        from_s: float,
+        planned: bool,
+        on_probe: Callable[[VideoProbe], None] | None,
     ) -> None:
         self.stats = DecodeStats()
         self._clips: Generator[DecodedClip, None, None] = _clips(
-            os.fspath(path), spec, limits, from_s, planned, self.stats
+            os.fspath(path), spec, limits, from_s, planned, self.stats, on_probe
         )
 
     def __iter__(self) -> ClipStream:
@@ -62,6 +68,7 @@ def decode_clips(
     limits: Limits = DEFAULT_LIMITS,
     from_s: float = 0.0,
     planned: bool = True,
+    on_probe: Callable[[VideoProbe], None] | None = None,
 ) -> ClipStream:
     """Clips of a video, in order: their intervals tile it from ``from_s`` to its end.
 
@@ -74,12 +81,14 @@ def decode_clips(
         limits: guards against hostile files.
         from_s: seconds to leave out at the beginning.
         planned: False decodes every frame (the plain way fast decoding is tested against).
+        on_probe: told what the file is, before its first clip: to open a file and decode its first
+            frame a second time, as `probe` does, costs as much as two seconds of it.
 
     Raises (while iterating):
         VideoError: unreadable, no video stream, or no frame decodes ("no frame decodes").
         LimitError: beyond the limits.
     """
-    return ClipStream(path, spec, limits, from_s, planned)
+    return ClipStream(path, spec, limits, from_s, planned, on_probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,13 @@ class _Kept:
 
 
 def _clips(
-    path: str, spec: DecodeSpec, limits: Limits, from_s: float, planned: bool, stats: DecodeStats
+    path: str,
+    spec: DecodeSpec,
+    limits: Limits,
+    from_s: float,
+    planned: bool,
+    stats: DecodeStats,
+    on_probe: Callable[[VideoProbe], None] | None,
 ) -> Generator[DecodedClip, None, None]:
     if 3 * spec.clip_bytes > limits.max_clip_bytes:
         raise LimitError(
@@ -100,6 +115,8 @@ def _clips(
             reason="too much memory",
         )
     with open_video(path, limits) as (container, stream):
+        if on_probe is not None:
+            check_length(container, stream, path, limits)
         sampler = Sampler(
             container,
             stream,
@@ -113,6 +130,9 @@ def _clips(
         convert = FrameConverter(spec, pixel_aspect(stream))
         for sample in sampler:
             check_pixels(sample.frame.width, sample.frame.height, path, limits)
+            if on_probe is not None:
+                on_probe(probe_of(container, stream, sample.frame.rotation))
+                on_probe = None
             started = time.perf_counter()
             picture = convert.model_frame(sample.frame)
             stats.resize_s += time.perf_counter() - started
@@ -120,6 +140,8 @@ def _clips(
                 stats.clips += 1
                 yield clip
         stats.frames_repeated = cutter.repeated
+        if on_probe is not None:
+            on_probe(probe_of(container, stream, 0))
         if not stats.frames_sampled:
             raise VideoError(
                 f"{path}: not one frame decodes ({stats.packets} packets read). "

@@ -28,32 +28,42 @@ def probe(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> VideoProbe:
         LimitError: larger or longer than the limits allow.
     """
     with open_video(path, limits) as (container, stream):
-        duration_s = claimed_duration(container, stream)
-        if duration_s > limits.max_duration_s:
-            raise LimitError(
-                f"{path}: {duration_s / 3600:.1f} hours long, at most "
-                f"{limits.max_duration_s / 3600:.0f} hours are allowed.",
-                reason="too long",
-            )
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        if not math.isfinite(fps) or not 0 < fps <= 1000:
-            fps = 0.0
-        rotation = clockwise(_first_frame_rotation(container, stream))
-        width, height = shown_size(
-            stream.codec_context.width, stream.codec_context.height, pixel_aspect(stream), rotation
+        check_length(container, stream, path, limits)
+        return probe_of(container, stream, _first_frame_rotation(container, stream))
+
+
+def check_length(
+    container: InputContainer, stream: VideoStream, path: str | Path, limits: Limits
+) -> None:
+    """Raise LimitError where a video claims to be longer than allowed."""
+    duration_s = claimed_duration(container, stream)
+    if duration_s > limits.max_duration_s:
+        raise LimitError(
+            f"{path}: {duration_s / 3600:.1f} hours long, at most "
+            f"{limits.max_duration_s / 3600:.0f} hours are allowed.",
+            reason="too long",
         )
-        return VideoProbe(
-            container=container.format.name,
-            codec=stream.codec_context.codec.canonical_name,
-            width=width,
-            height=height,
-            rotation=rotation,
-            duration_s=duration_s,
-            fps=fps,
-            has_audio=bool(container.streams.audio),
-            size_bytes=container.size,
-            recorded_at=_recorded_at(container),
-        )
+
+
+def probe_of(container: InputContainer, stream: VideoStream, rotation: int) -> VideoProbe:
+    """What an open file is; ``rotation`` is that of its first frame, as FFmpeg counts."""
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    if not math.isfinite(fps) or not 0 < fps <= 1000:
+        fps = 0.0
+    context, turned = stream.codec_context, clockwise(rotation)
+    width, height = shown_size(context.width, context.height, pixel_aspect(stream), turned)
+    return VideoProbe(
+        container=container.format.name,
+        codec=context.codec.canonical_name,
+        width=width,
+        height=height,
+        rotation=turned,
+        duration_s=claimed_duration(container, stream),
+        fps=fps,
+        has_audio=bool(container.streams.audio),
+        size_bytes=container.size,
+        recorded_at=_recorded_at(container),
+    )
 
 
 def claimed_duration(container: InputContainer, stream: VideoStream) -> float:
