@@ -24,12 +24,12 @@ from cluster.ray_nodes import RayNodes
 from color_bundle import make_color_bundle
 from index.clips import RGB, write_video
 
-N_VIDEOS = 40
+N_VIDEOS = 30
 N_NODES = 4
 NODE_SHARE = 0.3  # of what is killed; the rest are worker processes
-PAUSE_S = (0.3, 3.0)  # between kills
-MOST_KILLS = 6  # in one run
-LIMIT_S = 300.0
+PAUSE_S = (0.3, 4.0)  # between kills
+MOST_KILLS = 4  # in one run
+LIMIT_S = 300.0  # for one run
 
 
 def make_library(folder: Path) -> Path:

@@ -32,6 +32,8 @@ class RayNodes:
 
     def __enter__(self) -> RayNodes:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112: Ray spells it so
+        os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112
         from ray.cluster_utils import Cluster
 
         self._folder = tempfile.mkdtemp(prefix="fct-", dir="/tmp")  # a socket's path is short

@@ -14,10 +14,12 @@ import pytest
 
 from cluster.ray_nodes import descendants
 from color_bundle import make_color_bundle
+from finecut import __version__
 from finecut.bundle.load import Bundle
 from finecut.cluster.connect import Node
 from finecut.cluster.decode import Decode
 from finecut.cluster.encode import Encode
+from finecut.cluster.machines import problems_here
 from finecut.cluster.sizes import sizes_for
 from finecut.cluster.travel import WORDS, JobRow, Verdict, clips_of, jobs_to_arrow
 from finecut.cluster.write import write_rows
@@ -149,6 +151,18 @@ def test_a_machine_that_sees_another_index_writes_nothing(place, tmp_path):
     with pytest.raises(IndexNotFound):
         write_rows(encoded(place), directory=str(tmp_path), meta=meta)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_machine_says_what_it_lacks(place, tmp_path):
+    index, meta = place / "index", read_meta(place / "index")
+    video, bundle = str(place / "videos" / "a.mp4"), str(place / "colors")
+    far = ["s3://films/a.mp4"]  # seen from everywhere
+    assert problems_here(__version__, str(index), meta, bundle, [video, *far]) == []
+    problems = problems_here("9.9", str(tmp_path), meta, str(tmp_path), ["/no/such.mp4", video])
+    assert [text for text in problems if "the run is of 9.9" in text]
+    assert [text for text in problems if "There is no index" in text]
+    assert [text for text in problems if "/no/such.mp4 cannot be read" in text]
+    assert len(problems) == 4
 
 
 def nodes(*cpus: float, gpus: float = 0.0) -> list[Node]:

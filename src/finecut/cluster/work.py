@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finecut.cluster.connect import connected, nodes
+from finecut.cluster.machines import check_machines
 from finecut.cluster.pipeline import Pipeline
 from finecut.cluster.sizes import Sizes, clip_bytes, sizes_for
 from finecut.cluster.travel import CLIP_IDS, JobRow, Verdict
@@ -100,6 +101,13 @@ class ClusterWork:
             raise ended
 
     def _all_passes(self, run: Run, writer: IndexWriter, videos: Sequence[VideoUnderway]) -> None:
+        check_machines(
+            nodes(),
+            writer.directory,
+            writer.meta,
+            run.bundle.ref,
+            [video.job.path for video in videos],
+        )
         left = [Underway(video) for video in videos]
         while left:
             if any(one.lost for one in left):
@@ -139,7 +147,7 @@ class ClusterWork:
             sizes,
             spec=DecodeSpec.from_manifest(run.bundle.manifest),
             limits=run.limits,
-            bundle_ref=writer.meta.bundle_ref,
+            bundle_ref=run.bundle.ref,
             directory=writer.directory,
             meta=writer.meta,
             one_by_one=any(one.lost for one in some),
