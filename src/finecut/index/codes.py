@@ -48,7 +48,7 @@ class Codes:
         digits = np.rint(query / step).astype(np.int8)
         left_out = float(np.linalg.norm(query - step * digits))
         length = float(np.linalg.norm(query))
-        sums = simsimd.cdist(code, digits[None], "dot", out_dtype="int32")
+        sums = simsimd.cdist(code, digits[None], "dot", out_dtype="float32")
         found = np.asarray(sums)[:, 0] * (scale * np.float32(step))
         found += np.float32(query @ self.mean)
         slack = ROUNDING * length * (self.longest + float(np.linalg.norm(self.mean)))
