@@ -236,18 +236,17 @@ class Index:
         """Frame columns of these rows on end, and views of their patches, out of the maps."""
         assert self._snapshot.tokens is not None
         last = self._frame_stop[rows]
-        first = last - self.clips.n_frames[rows]
-        spans = [slice(*span) for span in zip(first.tolist(), last.tolist(), strict=True)]
+        counts = self.clips.n_frames[rows]
         kept = dict(self._snapshot.tokens)
         patches = kept.pop(PATCHES, None)
         if not with_patches:
             kept = {name: column for name, column in kept.items() if name not in OF_PATCHES}
-        columns = {
-            name: np.concatenate([column[span] for span in spans]) if spans else column[:0]
-            for name, column in kept.items()
-        }
+        # Of every row its frames, on end: one take is a fifth of the time of slices joined.
+        frames = np.repeat(last - np.cumsum(counts), counts) + np.arange(counts.sum())
+        columns = {name: np.asarray(column)[frames] for name, column in kept.items()}
         if patches is None or not with_patches:
             return columns, None
+        spans = [slice(*span) for span in zip((last - counts).tolist(), last.tolist(), strict=True)]
         ask_for(patches, spans)
         flat = np.asarray(patches)  # its slices are cheaper than those of a memmap
         return columns, [flat[span] for span in spans]
