@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 @command
 def watch(
-    roots: Annotated[list[Path], typer.Argument(help="Folders of videos, or video files.")],
+    roots: Annotated[list[str], typer.Argument(help="Folders of videos, or video files.")],
     index: options.Index = None,
     bundle: options.BundleRef = None,
     levels: Annotated[

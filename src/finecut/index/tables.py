@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finecut.errors import StorageError
 from finecut.index.merge import merge_patches
 from finecut.index.meta import IndexMeta
 from finecut.index.quantise import quantise
@@ -41,6 +42,8 @@ def load_lance() -> Any:
 
 def plain_message(error: Exception) -> str:
     """An error's text without the place in Lance's source where it arose, and without secrets."""
+    if isinstance(error, StorageError):
+        return str(error).rstrip(".")
     from finecut.storage.objects import plain_reason
 
     return plain_reason(re.sub(r",? \S+\.rs:\d+:\d+", "", str(error)))

@@ -80,9 +80,9 @@ def read_with_etag(place: Location) -> tuple[bytes, str]:
                 return file.read(), _file_etag(os.fstat(file.fileno()))
         except OSError as error:
             _raise_local(error, place)
+    store = _store(place)
     import obstore
 
-    store = _store(place)
     try:
         answer = obstore.get(store, place.key)
         return bytes(answer.bytes()), answer.meta["e_tag"] or ""
@@ -115,9 +115,9 @@ def read_range(place: Location, start: int, end: int, *, if_match: str = "") -> 
             _raise_local(error, place)
     if start == end:
         return b""
+    store = _store(place)
     import obstore
 
-    store = _store(place)
     try:
         if not if_match:
             return bytes(obstore.get_range(store, place.key, start=start, end=end))
@@ -141,9 +141,9 @@ def stat(place: Location) -> Stat:
         except OSError as error:
             _raise_local(error, place)
         return Stat(status.st_size, status.st_mtime_ns, _file_etag(status))
+    store = _store(place)
     import obstore
 
-    store = _store(place)
     try:
         return _stat_of(obstore.head(store, place.key))
     except Exception as error:
@@ -184,9 +184,9 @@ def walk(place: Location) -> Iterator[tuple[Location, int, int]]:
                     continue  # gone since it was listed, or a link that leads nowhere
                 yield Location.parse(path), status.st_size, status.st_mtime_ns
         return
+    store = _store(place)
     import obstore
 
-    store = _store(place)
     try:
         for page in obstore.list(store, place.key or None, chunk_size=LIST_PAGE):
             for item in page:
@@ -209,9 +209,9 @@ def children(place: Location) -> list[str]:
             return sorted(os.listdir(place.path))
         except OSError as error:
             _raise_local(error, place)
+    store = _store(place)
     import obstore
 
-    store = _store(place)
     try:
         found = obstore.list_with_delimiter(store, place.key or None)
     except Exception as error:
@@ -226,9 +226,9 @@ def folder(place: Location) -> tuple[list[tuple[Location, int, int]], list[Locat
     Raises:
         StorageError: it cannot be listed, or the bucket is not there.
     """
+    store = _store(place)
     import obstore
 
-    store = _store(place)
     try:
         found = obstore.list_with_delimiter(store, place.key or None)
     except Exception as error:
@@ -269,9 +269,9 @@ def write_bytes(
             return _write_file(place, data, if_absent, if_match)
         except OSError as error:
             _raise_local(error, place)
+    store = _store(place)
     import obstore
 
-    store = _store(place)
     mode: Any = "create" if if_absent else {"e_tag": if_match} if if_match else "overwrite"
     try:
         # In one request: only that can be conditional, and what is written here is small.
@@ -355,9 +355,9 @@ def delete_tree(place: Location) -> None:
 
 
 def _delete_all(place: Location, keys: Sequence[str]) -> None:
+    store = _store(place)
     import obstore
 
-    store = _store(place)
     try:
         obstore.delete(store, list(keys))
     except Exception as error:
@@ -468,6 +468,8 @@ def _is_conflict(error: Exception) -> bool:
 
 
 def _raise_local(error: OSError, place: Location) -> NoReturn:
+    if isinstance(error, StorageError):
+        raise error
     if isinstance(error, FileNotFoundError):
         raise ObjectNotFound(f"There is no {place}.") from error
     raise StorageError(
