@@ -50,10 +50,10 @@ class Gallery:
         count = size if allowed is None else int(np.count_nonzero(allowed))
         look = max(LOOKED_ROWS, LOOKED_PER_K * k)
         among: NDArray[np.integer] | None = None
-        if allowed is not None and count <= max(look, GATHERED_PART * size):
-            among = np.flatnonzero(allowed)
-        if self.cells is not None and count > look and look < GATHERED_PART * size:
+        if self.cells is not None and look < min(count, GATHERED_PART * size):
             among = self.cells.rows(query, look, allowed)
+        elif allowed is not None and count <= max(look, GATHERED_PART * size):
+            among = np.flatnonzero(allowed)
         return self._exactly(query, min(k, count), among, allowed)
 
     def _exactly(
@@ -67,11 +67,13 @@ class Gallery:
         if k < 1:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         products, margin = self.codes.products(query, among)
-        if among is None and allowed is not None:
-            products[~allowed] = -np.inf
+        masked = allowed if among is None else None
+        if masked is not None:
+            products[~masked] = -np.inf
         n_first = min(FIRST_PART * k, len(products))
         first = np.argpartition(products, len(products) - n_first)[-n_first:]
-        first = first[np.isfinite(products[first])]
+        if masked is not None:
+            first = first[masked[first]]
         near = first if among is None else among[first]
         bar = best_of(query[None], self.recall, k, near)[1][0, -1]
         # What is below the bar even at its best cannot be among the k.
