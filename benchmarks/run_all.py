@@ -24,7 +24,7 @@ SPEED = (
     "decode", "index", "encode", "ann", "rerank", "query", "http_load", "memory", "replicas",
     "train_step", "evaluate", "eercf_stage2", "data_cache", "peers",
 )  # fmt: skip
-QUALITY = ("normalisation", "laff_fusion", "duplicates")
+QUALITY = ("normalisation", "laff_fusion", "duplicates", "patch_tokens")
 NEED_DATA = ("data_cache", *QUALITY)
 
 

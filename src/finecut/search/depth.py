@@ -39,7 +39,7 @@ RECALL_K, K = 50, 10  # candidates and answers the check is made with: those of 
 SAFE, SAVES = 0.99, 0.6  # part of the checked queries with the same first k, and of the cost left
 # Patch bytes of a usual search from which deciding costs less than it saves: measured, see
 # docs/decisions.md.
-WORTH_BYTES = 3 << 20
+WORTH_BYTES = 8 << 20
 _GROWTH = 1.5  # an index this many times as large is measured anew
 _PREFIX = "depth-"
 _FORM = 1
