@@ -31,7 +31,7 @@ from finecut.storage.location import Location
 
 BLOCK_BYTES = 128 << 10
 MOST_BLOCKS = 16  # in one request
-AHEAD_FROM = 4  # blocks in a request from which the next one is made before it is asked for
+SURE_BLOCKS = 8  # read one after the other: from then on the next ones are fetched ahead
 SHELF_BLOCKS = 64  # kept of one object
 SHELVES = 4  # objects of which blocks are kept, beside those that are open
 MOST_RUNS = 8  # places a file is read on from side by side: pictures, sound, an index
@@ -89,8 +89,8 @@ class MediaFile(io.RawIOBase):
         self.bytes_fetched = 0
         self._at = 0
         self._shelf = _shelf_of((self.name, known.etag, known.size))
-        self._runs: OrderedDict[int, int] = OrderedDict()  # next block: blocks fetched before it
-        self._halves: dict[int, tuple[int, int]] = {}  # block that starts a look ahead: its blocks
+        self._runs: OrderedDict[int, int] = OrderedDict()  # next block: blocks read up to it
+        self._half = (-1, -1)  # a block half way through what was fetched, and the one after all
         self._ahead: tuple[range, threading.Thread] | None = None
         self._lock = threading.Lock()
 
@@ -160,11 +160,17 @@ class MediaFile(io.RawIOBase):
             self._ahead[1].join()
             block = self._shelf.get(number)
         if block is None:
-            wanted = min(2 * self._runs.pop(number, 0), MOST_BLOCKS) or 1
-            block = self._take(self._free(number, wanted))
-        if number in self._halves:
-            self._look_ahead(*self._halves.pop(number))
+            block = self._take(self._next(number), self._get)
+        if number == self._half[0]:
+            self._look_ahead(self._half[1])
         return block
+
+    def _next(self, number: int) -> range:
+        """The blocks to fetch from this one on: the more, the longer it has been read on."""
+        run = self._runs.get(number, 0)
+        # Never more than half of what was read in vain, once that is much.
+        count = max(1, run) if run < SURE_BLOCKS else min(run // 2, MOST_BLOCKS)
+        return self._free(number, count)
 
     def _free(self, first: int, count: int) -> range:
         """As many blocks from the first one as there are and as are not at hand."""
@@ -172,32 +178,32 @@ class MediaFile(io.RawIOBase):
         known = (number for number in range(first + 1, end) if self._shelf.holds(number))
         return range(first, next(known, end))
 
-    def _take(self, blocks: range) -> bytes:
+    def _take(self, blocks: range, get: Callable[[int, int], bytes]) -> bytes:
         """Fetch blocks and put them on the shelf; returns the first."""
         start = blocks.start * BLOCK_BYTES
-        data = self._get(start, min(blocks.stop * BLOCK_BYTES, self.size))
+        data = get(start, min(blocks.stop * BLOCK_BYTES, self.size))
         for number in blocks:
             at = number * BLOCK_BYTES - start
             self._shelf.put(number, data[at : at + BLOCK_BYTES])
         with self._lock:
-            self._runs[blocks.stop] = len(blocks)
+            run = self._runs.pop(blocks.start, 0) + len(blocks)
+            self._runs[blocks.stop] = run
             while len(self._runs) > MOST_RUNS:
                 self._runs.popitem(last=False)
-            if len(blocks) >= AHEAD_FROM:
-                half = blocks.start + len(blocks) // 2
-                self._halves = {half: (blocks.stop, min(2 * len(blocks), MOST_BLOCKS))}
+            if run >= SURE_BLOCKS:
+                self._half = (blocks.start + len(blocks) // 2, blocks.stop)
         return data[:BLOCK_BYTES]
 
-    def _look_ahead(self, first: int, count: int) -> None:
+    def _look_ahead(self, first: int) -> None:
         if self._ahead is not None and self._ahead[1].is_alive():
             return
-        blocks = self._free(first, count)
+        blocks = self._next(first)
         if not blocks or self._shelf.holds(first):
             return
 
         def fetch() -> None:
-            with suppress(VideoError):  # whoever needs them asks again, and is told
-                self._take(blocks)
+            with suppress(StorageError):  # whoever needs them asks again, and is told
+                self._take(blocks, self._ask)
 
         thread = threading.Thread(target=fetch, name="finecut-read-ahead", daemon=True)
         self._ahead = (blocks, thread)
@@ -205,19 +211,16 @@ class MediaFile(io.RawIOBase):
 
     def _get(self, start: int, stop: int) -> bytes:
         """Bytes ``[start, stop)`` by one request, made again where the line drops."""
+        return _tried(lambda: self._ask(start, stop), self.place)
 
-        def ask() -> bytes:
-            data = objects.read_range(self.place, start, stop, if_match=self.known.etag)
-            with self._lock:
-                self.n_requests += 1
-                self.bytes_fetched += len(data)
-            if len(data) != stop - start:
-                raise StorageError(
-                    f"{self.name}: {stop - start} bytes were asked, {len(data)} came"
-                )
-            return data
-
-        return _tried(ask, self.place)
+    def _ask(self, start: int, stop: int) -> bytes:
+        data = objects.read_range(self.place, start, stop, if_match=self.known.etag)
+        with self._lock:
+            self.n_requests += 1
+            self.bytes_fetched += len(data)
+        if len(data) != stop - start:
+            raise StorageError(f"{self.name}: {stop - start} bytes were asked, {len(data)} came.")
+        return data
 
 
 def _tried(ask: Callable[[], Answer], place: Location) -> Answer:

@@ -174,7 +174,7 @@ def _encode_sound(
     """Encode the sound of a stretch, cut to the sample."""
     zero_s = float(line.origin * tick(pictures))
     start_s, end_s = stretch
-    with open_video(source, limits) as (container, _):
+    with open_video(source, limits) as (container, video):
         sound = container.streams.audio[0]
         sound.discard = Discard.default
         rate = stream.rate
@@ -185,7 +185,9 @@ def _encode_sound(
             frame_size=stream.codec_context.frame_size or None,
         )
         if start_s > 1:
-            container.seek(int((zero_s + start_s - 1) / float(tick(sound))), stream=sound)
+            # Matroska indexes pictures only: sound would be looked for from the beginning.
+            guide = video if container.format.name.startswith("matroska") else sound
+            container.seek(int((zero_s + start_s - 1) / float(tick(guide))), stream=guide)
         written = 0
         for piece in _sound_pieces(container, sound, zero_s + start_s, zero_s + end_s):
             for frame in resampler.resample(piece):
