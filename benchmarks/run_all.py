@@ -22,7 +22,7 @@ import record
 HERE = Path(__file__).resolve().parent
 SPEED = (
     "decode", "index", "encode", "ann", "rerank", "query", "http_load", "memory", "replicas",
-    "train_step", "evaluate", "eercf_stage2", "data_cache", "peers",
+    "cluster",    "train_step", "evaluate", "eercf_stage2", "data_cache", "peers",
 )  # fmt: skip
 QUALITY = ("normalisation", "laff_fusion", "duplicates", "patch_tokens")
 NEED_DATA = ("data_cache", *QUALITY)

@@ -10,9 +10,11 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+TRIES = 3
 STORE_BYTES = 200 << 20  # of each node's object store
 
 
@@ -32,16 +34,14 @@ class RayNodes:
 
     def __enter__(self) -> RayNodes:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112: Ray spells it so
-        os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112
+        os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
         from ray.cluster_utils import Cluster
 
         self._folder = tempfile.mkdtemp(prefix="fct-", dir="/tmp")  # a socket's path is short
         os.makedirs("/tmp/ray", exist_ok=True)  # where Ray notes the newest cluster's address
         head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={**head, "temp_dir": self._folder}
-        )
+        head["temp_dir"] = self._folder
+        self._cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         for _ in range(self._n_workers):
             self.add()
         self._cluster.wait_for_nodes()
@@ -57,10 +57,8 @@ class RayNodes:
 
     def add(self) -> None:
         """One more node."""
-        node = self._cluster.add_node(
-            num_cpus=self._cpus, object_store_memory=STORE_BYTES, include_dashboard=False
-        )
-        self._workers.append(node)
+        arguments = {"num_cpus": self._cpus, "object_store_memory": STORE_BYTES}
+        self._workers.append(patiently(lambda: self._cluster.add_node(**arguments)))
 
     def fill(self, count: int) -> None:
         """As many workers as this again."""
@@ -102,6 +100,14 @@ class RayNodes:
         while not any("Decode" in command_of(pid) for pid in self.worker_processes()):
             assert time.monotonic() < until, "no worker began"
             time.sleep(0.1)
+
+
+def patiently(start: Callable[[], Any]) -> Any:
+    """Start a node; Ray gives it half a minute, which a busy machine may need more than once."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(Exception):
+            return start()
+    return start()
 
 
 def descendants(pid: int) -> list[int]:

@@ -143,7 +143,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(nodes, bundle_dir, t
     )
     nodes.wait_for_work()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     report = json.loads(out)
     assert report["stopped"]
@@ -162,7 +162,7 @@ def test_there_is_no_such_cluster(bundle_dir, tmp_path):
         command(*arguments, "--cluster", "127.0.0.1:9"),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 2
     assert "There is no Ray cluster at '127.0.0.1:9'" in done.stderr
