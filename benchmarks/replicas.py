@@ -40,7 +40,7 @@ QUERIES = (
 )  # fmt: skip
 K = 5
 FIRST_VIDEOS = 30  # ten clips each
-EACH_S = 0.4  # between two commits
+EACH_S = 0.5  # between two commits
 REMOVE_EVERY, COMPACT_EVERY = 5, 12  # commits
 CALLERS = 4
 MOST_TRIES = 8

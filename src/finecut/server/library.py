@@ -31,7 +31,7 @@ log = logging.getLogger("finecut.server")
 
 CHECK_EVERY_S = 0.5  # how often the index is asked whether it has a new version
 CHECK_REMOTE_EVERY_S = 2.0  # and one in an object store, where asking costs
-OPENING_SHARE = 10  # times as long as opening took passes before the next look
+OPENING_SHARE = 5  # times as long as opening took passes before the next look
 DEFAULT_THRESHOLD = 0.5  # of a bundle without calibration
 
 
@@ -298,3 +298,4 @@ def _follow_versions(library_ref: weakref.ref[Library], wake: threading.Event) -
 def _try_out(snapshot: Snapshot) -> None:
     if len(snapshot.index.clips):
         snapshot.searcher.search("a person", k=1, evidence=False)
+        snapshot.searcher.measure_depth()
