@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from finecut.errors import IndexLocked, IndexMismatch, IndexNotFound, StorageConflict, UsageError
+from finecut.index import cache as cache_module
 from finecut.index import meta as meta_module
 from finecut.index import writer as writer_module
 from finecut.index.remove import remove
@@ -89,6 +90,24 @@ def test_a_second_machine_reads_it_and_fetches_only_what_is_new(
 
 def facts_without_strips(index: Index) -> object:
     return index.version, list(index.videos), index.recall_matrix().tolist()
+
+
+def test_tokens_that_are_not_kept_here_are_fetched(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    with IndexWriter(f"{bucket}/index", meta_of()) as writer:
+        put(writer, "a", lengths=(3, 1, 2))
+    with_them = Index.open(f"{bucket}/index")
+    assert len(list(with_them.cache_folder.glob("*/frames.bin"))) == 1
+    monkeypatch.setattr(cache_module, "TOKENS_LIMIT_BYTES", 0)
+    monkeypatch.setenv("FINECUT_CACHE", str(tmp_path / "small"))
+    without = Index.open(f"{bucket}/index")
+    assert not list(without.cache_folder.glob("*/frames.bin"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FINECUT_CACHE", str(tmp_path / "file"))  # nothing can be kept there
+    uncached = Index.open(f"{bucket}/index")
+    for index in (without, uncached):
+        assert facts(index) == facts(with_them)
 
 
 def test_one_writer_at_a_time(bucket: str):

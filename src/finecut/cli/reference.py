@@ -27,6 +27,7 @@ A first word that is no verb and holds a space is a sentence: `finecut "a dog ru
 | variable | meaning |
 |---|---|
 | `FINECUT_INDEX` | the index when `--index` is not given |
+| `FINECUT_CACHE` | where the caches of indexes in object stores lie |
 | `FINECUT_BUNDLES` | where pulled bundles are installed |
 | `FINECUT_TOKEN` | the token of `finecut serve` |
 """

@@ -23,7 +23,7 @@ from finecut.index.rows import (
     VideoRow,
 )
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
-from finecut.index.tables import TABLES, TEXTS, plain_message
+from finecut.index.tables import TABLES, TEXTS, plain_message, unreadable
 from finecut.index.text_lists import TextLists
 from finecut.index.text_search import TextTable
 from finecut.index.texts import TextHit, checked_channels
@@ -365,10 +365,8 @@ class Index:
                 except LANCE_ERRORS as error:
                     if last:
                         continue  # a writer may have moved on and tidied up
-                    raise IndexCorrupt(
-                        f"The index at {self.directory} cannot be read: {plain_message(error)}. "
-                        "Delete the folder and index again."
-                    ) from error
+                    what = f"The index at {self.directory}"
+                    raise unreadable(self.directory, what, error) from error
             self._take(head, snapshot, reader)
             return
 

@@ -17,8 +17,8 @@ from finecut.index.tables import (
     TOKENS,
     VIDEOS,
     open_table,
-    plain_message,
     ragged_numpy,
+    unreadable,
     videos_from_arrow,
 )
 from finecut.storage.location import Location
@@ -134,12 +134,10 @@ class TableReader:
 
         Raises:
             IndexCorrupt: it cannot be read.
+            StorageError: its object store cannot be reached.
         """
         try:
             return self.dataset(TOKENS).take(offsets, columns=columns)
         except LANCE_ERRORS as error:
-            raise IndexCorrupt(
-                f"The tokens of {self.directory} cannot be read: {plain_message(error)}. "
-                "If a long time has passed since the index was opened, call `refresh`; else delete "
-                "the folder and index again."
-            ) from error
+            what = f"The tokens of {self.directory} (tidied away, if it was opened long ago)"
+            raise unreadable(self.directory, what, error) from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finecut.errors import StorageError
+from finecut.errors import FinecutError, IndexCorrupt, StorageError
 from finecut.index.merge import merge_patches
 from finecut.index.meta import IndexMeta
 from finecut.index.quantise import quantise
@@ -47,6 +47,16 @@ def plain_message(error: Exception) -> str:
     from finecut.storage.objects import plain_reason
 
     return plain_reason(re.sub(r",? \S+\.rs:\d+:\d+", "", str(error)))
+
+
+def unreadable(directory: Location, what: str, error: Exception) -> FinecutError:
+    """The error to raise where Lance cannot read a table: the table's fault, or the network's."""
+    told = plain_message(error)
+    if directory.is_local or "not found" in told.lower():
+        return IndexCorrupt(f"{what} cannot be read: {told}. Delete the folder and index again.")
+    return StorageError(
+        f"{what} cannot be read: {told}. Check the network and the credentials, and try again."
+    )
 
 
 def table_path(directory: Location, table: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finecut.errors import IndexCorrupt, IndexLocked, StorageConflict, UsageError
+from finecut.errors import IndexLocked, StorageConflict, UsageError
 from finecut.index import history, text_search, upkeep
 from finecut.index.alias import follow
 from finecut.index.create import check_same, create, foreign_entry, has_texts, make_table
@@ -42,8 +42,8 @@ from finecut.index.tables import (
     EncodedClip,
     clips_to_arrow,
     open_table,
-    plain_message,
     tokens_to_arrow,
+    unreadable,
     videos_from_arrow,
     videos_to_arrow,
 )
@@ -140,10 +140,8 @@ class IndexWriter:
             try:
                 self._tables[table] = open_table(self.directory, table)
             except (OSError, ValueError) as error:
-                raise IndexCorrupt(
-                    f"The table {table} of {self.directory} cannot be opened: "
-                    f"{plain_message(error)}. Delete the folder and index again."
-                ) from error
+                what = f"The table {table} of {self.directory}"
+                raise unreadable(self.directory, what, error) from error
         if self.head.restored:  # the last writer was cut off while it went back to a past state
             history.bring_back(self._tables, self.head)
         self._restore_texts()

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -395,6 +394,8 @@ def _made_store(
     scheme: str, bucket: str, environment: tuple[tuple[str, str], ...], process: int
 ) -> ObjectStore:
     """The store of one bucket; another one when the environment changes, or after a fork."""
+    from datetime import timedelta
+
     try:
         from obstore.store import from_url
     except ImportError as error:
