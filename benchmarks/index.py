@@ -104,7 +104,10 @@ def run(library: Path, bundle: str) -> Run:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         check_times(index)
-        return Run(clock_s, cpu_s, json.loads(done.stdout))
+        report = json.loads(done.stdout)
+        if report["n_new"] != len(list(library.iterdir())):
+            raise SystemExit(f"of {library} not every file was indexed: {report}")
+        return Run(clock_s, cpu_s, report)
 
 
 def check_times(directory: Path) -> None:
@@ -150,11 +153,11 @@ def measure(case: Case, files: int, seconds: float, rounds: int) -> tuple[Entry,
             decode_s.append(alone[0])
             encode_s.append(alone[1])
             runs.append(run(Path(folder), reference))
-    speeds = sorted(files * seconds / each.clock_s for each in runs)
+    speeds = sorted(each.report["video_s"] / each.clock_s for each in runs)
     cores = os.cpu_count() or 1
     sum_s = median(decode_s) + median(encode_s)
     last = runs[-1]
-    total_s = files * seconds
+    total_s = last.report["video_s"]
     figures = {
         "files": files,
         "seconds_of_video": total_s,

@@ -198,17 +198,23 @@ def _talk(kind: Kind, rng: np.random.Generator, number: int) -> Iterator[np.ndar
 
 
 def pieces(source: Path, folder: Path, count: int) -> list[Path]:
-    """Copies of a video that begin at different key frames: other files, with other contents."""
+    """Copies of a video that begin at different key frames: other files, with other contents.
+
+    Where there are more copies than key frames, a few frames are left out at the end.
+    """
     with av.open(str(source)) as opened:
         stream = opened.streams.video[0]
         packets = [packet for packet in opened.demux(stream) if packet.size]
         keys = [i for i, packet in enumerate(packets) if packet.is_keyframe]
         made = []
         for number in range(count):
-            first = keys[number * max(1, len(keys) // count) % len(keys)]
-            path = folder / f"{source.stem}-{number:03}.mp4"
+            turn, key = divmod(number, len(keys))
+            first = keys[key]
             # The end joined before the beginning: every piece is as long as the source.
-            _join(path, stream, [packets[first:], packets[:first]])
+            parts = [packets[first:], packets[:first]] if first else [packets]
+            parts[-1] = parts[-1][: len(parts[-1]) - turn]
+            path = folder / f"{source.stem}-{number:03}.mp4"
+            _join(path, stream, parts)
             made.append(path)
     return made
 
@@ -218,8 +224,6 @@ def _join(path: Path, stream: av.VideoStream, parts: Sequence[Sequence[av.Packet
         target = out.add_stream_from_template(stream)
         shift = 0
         for part in parts:
-            if not part:
-                continue
             first = min(packet.pts for packet in part)
             end = max(packet.pts + (packet.duration or 1) for packet in part)
             for packet in part:
