@@ -196,10 +196,16 @@ def test_names_that_cannot_be_asked_for_are_told(bucket, s3: S3Server):
     import boto3
 
     client = boto3.client("s3", endpoint_url=s3.endpoint)
-    client.put_object(Bucket=bucket.removeprefix("s3://"), Key="a//b.mp4", Body=b"x")
+    name = bucket.removeprefix("s3://")
+    client.put_object(Bucket=name, Key="a?v=1.mp4", Body=b"x")
+    client.put_object(Bucket=name, Key="c/d.mp4", Body=b"x")
     found = scan([bucket])
-    assert not found.files
-    assert [path for path, _ in found.unreadable] == [f"{bucket}/a//b.mp4"]
+    assert list(found.files) == [f"{bucket}/c/d.mp4"]
+    assert [path for path, _ in found.unreadable] == [f"{bucket}/a?v=1.mp4"]
+    client.put_object(Bucket=name, Key="e//f.mp4", Body=b"x")
+    with pytest.raises(UsageError, match=r"whose name cannot be asked for.*e//f\.mp4"):
+        scan([bucket])
+    assert list(scan([f"{bucket}/c"]).files) == [f"{bucket}/c/d.mp4"]
 
 
 def test_urls_are_compared_as_text():

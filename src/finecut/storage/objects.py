@@ -498,6 +498,11 @@ def _mapped(error: Exception, place: Location) -> Exception:
     if _is_conflict(error):
         return StorageConflict(f"{place} was made or changed by somebody else meanwhile.")
     told = plain_reason(text)
+    if kind == "InvalidPathError":
+        return StorageError(
+            f"{place} holds an object whose name cannot be asked for ({told}). Rename it, or name "
+            "the folders beside it."
+        )
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or re.search(
         r"\b40[13]\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken", text
     ):
