@@ -7,7 +7,7 @@ integers (`token_products`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from finecut.bundle.manifest import Manifest
     from finecut.index.rows import StoredTokens
     from finecut.types import TextTokens
+
+Values = TypeVar("Values")
 
 _BLOCK_BYTES = 1 << 20  # float32 copies of tokens are made in pieces of about this size
 
@@ -190,7 +192,9 @@ def _floats(
     return made
 
 
-def _stored(values: Any, scale: Any) -> tuple[Any, NDArray[np.float32]]:
+def _stored(
+    values: Values | None, scale: NDArray[np.float32] | None
+) -> tuple[Values, NDArray[np.float32]]:
     if values is None or scale is None:
         raise IndexMismatch("This index does not hold the tokens that were asked for.")
     return values, scale

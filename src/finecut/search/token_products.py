@@ -51,7 +51,7 @@ def patch_products(
     ]
     sums = np.concatenate([_sums(parts[:step], digits), *(other.result() for other in others)])
     weights = unit * float(_BASE) ** -np.arange(len(digits))
-    return sums.astype(np.float32) @ weights.astype(np.float32)
+    return sums @ weights.astype(np.float32)
 
 
 def _digits(text: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
@@ -66,13 +66,13 @@ def _digits(text: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
     return digits, unit
 
 
-def _sums(parts: Sequence[NDArray[np.int8]], digits: NDArray[np.int8]) -> NDArray[np.int32]:
-    """Products [T, N] of all tokens with all digits."""
+def _sums(parts: Sequence[NDArray[np.int8]], digits: NDArray[np.int8]) -> NDArray[np.float32]:
+    """Products [T, N] of all tokens with all digits: whole numbers, summed as such."""
     import simsimd
 
     # An empty part has none, and simsimd refuses it.
-    made = [simsimd.cdist(part, digits, "dot", out_dtype="int32") for part in parts if len(part)]
-    return np.concatenate([np.zeros((0, len(digits)), np.int32), *map(np.asarray, made)])
+    made = [simsimd.cdist(part, digits, "dot", out_dtype="float32") for part in parts if len(part)]
+    return np.concatenate([np.zeros((0, len(digits)), np.float32), *map(np.asarray, made)])
 
 
 @cache
