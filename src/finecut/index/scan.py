@@ -277,7 +277,7 @@ def _add_object(
     except UsageError:
         addressable = False
     if not addressable:
-        message = "a name with empty parts, dots as parts or a signature cannot be asked for"
+        message = "what looks like a signature in its name cannot be asked for; rename it"
         found.unreadable.append((stamp.path, message))
     elif looks_like_video(stamp.path):
         found.passed.discard(stamp.path)
