@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -210,7 +209,7 @@ def index(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _go_back(directory: Location, as_of: str, roots: list[Path] | None, *, as_json: bool) -> None:
+def _go_back(directory: Location, as_of: str, roots: list[str] | None, *, as_json: bool) -> None:
     from finecut.index.history import moment_text
     from finecut.index.restore import restore
 

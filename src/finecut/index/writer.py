@@ -326,7 +326,7 @@ class IndexWriter:
         return {name: table.version for name, table in self._tables.items()}
 
     def _write_head(self) -> None:
-        versions = self._versions()
+        versions: dict[str, Any] = self._versions()
         done = [row for row in self.videos.values() if row.status == "done"]
         head = Head(
             number=self.head.number + 1,
