@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     A first word that is no verb and holds a space is a sentence to search for.
     """
+    own_process = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # One line a query from Lance would land on stderr otherwise; set before it is loaded.
     os.environ.setdefault("LANCE_LOG", "error")
@@ -118,7 +119,16 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             error.show()
         code = error.exit_code
+    if own_process and arguments[:1] == ["search"]:
+        _leave(code or 0)
     sys.exit(code or 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End now: a search changes nothing, and taking all apart takes a tenth of its time."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
