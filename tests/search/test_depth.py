@@ -141,7 +141,7 @@ def test_the_measurement_is_kept_and_used_by_the_next_searcher(smooth, bundle, m
     again = Depths(bundle, Index.open(smooth))
     found = again.of("text", 10)
     assert isinstance(found, Depth) and again.of("image", 10) is None
-    assert again.of("text", 11) is None
+    assert again.of("text", 11) is None and again.of("text", 10, 51) is None
     monkeypatch.setattr(depth_module, "fit_depth", None)  # it is kept: not measured again
     assert again.measure() == found
     calls = []

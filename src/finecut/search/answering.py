@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from finecut.bundle.load import Bundle
     from finecut.index.store import Index
     from finecut.search.calibration import Confidence
-    from finecut.search.depth import Depth, Depths
+    from finecut.search.depth import Depths
     from finecut.search.query import Asked
     from finecut.search.understood import Sought
 
@@ -104,7 +104,7 @@ def answer_picture(
     """Moments for one sentence, image or moment, by pictures alone."""
     bundle, index = library.bundle, library.index
 
-    depth: Depth | None = library.depths.of(asked.kind, wanted.k)
+    early = True
     settled = wanted.k if library.depths.one_clip_each else 2 * wanted.k  # clips; they may merge
 
     def find(count: int) -> Candidates:
@@ -116,12 +116,12 @@ def answer_picture(
             allowed=allowed,
             reranked=wanted.rerank,
             k=settled,
-            depth=depth,
+            depth=library.depths.of(asked.kind, wanted.k, count) if early else None,
         )
 
     found, spans = _enough(find, wanted, gallery, there)
     if any(span.hits[0].score < found.settled for span in spans):
-        depth = None  # files are gone, or moments took many clips: look at all
+        early = False  # files are gone, or moments took many clips: look at all
         found, spans = _enough(find, wanted, gallery, there)
     sure = library.confidence.of(asked, found, spans, gallery)
     why = _evidence(index, asked, spans, wanted)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finecut.bundle.load import Bundle
+    from finecut.bundle.manifest import Rerank
     from finecut.index.rows import StoredTokens
     from finecut.index.store import Index
     from finecut.search.depth import Depth
@@ -105,7 +106,7 @@ def look_closely(
     relevance: list[NDArray[np.float32]] = []
     for start in range(0, len(rows), BLOCK):
         block = slice(start, start + BLOCK)
-        tokens = index.tokens(rows[block])
+        tokens = index.tokens(rows[block], patches=reads_patches(graph))
         if graph and lacking(bundle.manifest, tokens):
             graph = None
         frames = None
@@ -122,6 +123,11 @@ def look_closely(
     cross = graph is not None and graph.kind == "cross"
     relevance = scaled_weights(relevance, final) if cross else one_scale(relevance)
     return Looked(final if scores else None, times, relevance)
+
+
+def reads_patches(graph: Rerank | None) -> bool:
+    """Whether a re-ranker looks at patches, which are most of what is stored."""
+    return graph is not None and "patch_sims" in graph.inputs
 
 
 def look_as_needed(

@@ -158,7 +158,7 @@ class StepSearch:
 
     def _unseen(self, rows: NDArray[np.int64]) -> Looked:
         """Frames that say nothing, where only words are looked for."""
-        tokens = self.index.tokens(rows)
+        tokens = self.index.tokens(rows, patches=False)
         times = [t[mask] for t, mask in zip(tokens.times, tokens.frame_mask, strict=True)]
         return Looked(None, times, [np.ones(len(part), np.float32) for part in times])
 

@@ -211,9 +211,12 @@ class Depths:
         self._lock = threading.Lock()
         self._known: list[Depth | None] = []  # empty: not looked for yet
 
-    def of(self, kind: str, k: int) -> Depth | None:
-        """For a query of this kind and k answers; None: look at every candidate."""
-        if kind != "text" or k > K:
+    def of(self, kind: str, k: int, recall_k: int = RECALL_K) -> Depth | None:
+        """For a query of this kind, k answers and so many candidates; None: look at all of them.
+
+        The largest error was found among 50 candidates: among more there can be a larger one.
+        """
+        if kind != "text" or k > K or recall_k > RECALL_K:
             return None
         with self._lock:
             if not self._known:

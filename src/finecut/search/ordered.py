@@ -197,7 +197,7 @@ def _closely(
 ) -> Chain | None:
     """The best chain of frames in some clips of one video, in time order."""
     index = searches[0].index
-    tokens = index.tokens(rows)
+    tokens = index.tokens(rows, patches=False)
     mask = tokens.frame_mask
     times = tokens.times[mask]  # [F] of all clips on end
     own = np.repeat(np.arange(len(rows)), mask.sum(axis=1))  # [F] each frame's clip
@@ -270,7 +270,8 @@ def _spread(search: StepSearch, asked: Asked) -> float:
     """Deviation of the query's cosines over frames from all parts of the index; found once."""
     if asked.label not in search.spreads:
         size = len(search.index.clips)
-        some = search.index.tokens(np.arange(0, size, max(1, size // _SAMPLE))[:_SAMPLE])
+        sample = np.arange(0, size, max(1, size // _SAMPLE))[:_SAMPLE]
+        some = search.index.tokens(sample, patches=False)
         mask, text = some.frame_mask, asked.tokens.text
         sims = token_sims(some.frames, some.frame_scale, mask, text)[mask]
         search.spreads[asked.label] = max(float(sims.std()), 1e-6)

@@ -181,7 +181,7 @@ def stored_moment(
     else:
         row = _row_at(index, str(video_id), time_s)
     video = index.videos[int(clips.video[row])]
-    tokens = index.tokens(np.array([row]))
+    tokens = index.tokens(np.array([row]), patches=False)
     times = tokens.times[0][tokens.frame_mask[0]]
     # The frame on screen at that time is the last one that had begun.
     place = len(times) // 2 if time_s is None else max(0, int((times <= time_s).sum()) - 1)
