@@ -301,6 +301,22 @@ def test_a_graph_with_operators_of_its_own(broken):
         bundle.encode_text(["red"])
 
 
+def test_a_graph_that_fails_to_load_in_the_background_is_told_when_it_is_used(broken):
+    bundle = Bundle.load(broken({"text.onnx": b"nothing"}))
+    bundle.begin_warm_up()
+    with pytest.raises(BundleError, match=r"text\.onnx"):
+        bundle.encode_text(["red"])
+
+
+def test_a_bundle_warms_up_beside_its_use(colors: Path):
+    bundle = Bundle.load(colors)
+    expected = Bundle.load(colors).encode_text(["a red screen"])[0]
+    for _ in range(3):
+        bundle.begin_warm_up()
+    assert np.array_equal(bundle.encode_text(["a red screen"])[0].recall, expected.recall)
+    assert bundle._text is bundle._text
+
+
 def test_tensors_in_other_files_are_refused(broken, tmp_path: Path):
     import onnx
     from onnx.external_data_helper import set_external_data
