@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from finecut.errors import ObjectNotFound, StorageConflict, StorageError, UsageError
-from finecut.storage import objects
+from finecut.storage import objects, stores
 from finecut.storage.location import Location
 
 from .conftest import SECRET, S3Server
@@ -119,7 +119,7 @@ def test_a_missing_bucket_is_said(s3: S3Server):
 
 
 def test_a_store_that_cannot_be_reached_is_said(s3: S3Server, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(objects, "MOST_RETRIES", 0)
+    monkeypatch.setattr(stores, "MOST_RETRIES", 0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StorageError, match="cannot be reached") as caught:
         objects.read_bytes(Location.parse("s3://some-bucket/a"))
@@ -129,8 +129,20 @@ def test_a_store_that_cannot_be_reached_is_said(s3: S3Server, monkeypatch: pytes
 def test_secrets_are_scrubbed(s3: S3Server):
     text = (
         f"GET http://host/b?X-Amz-Credential=KEYOFTHETESTS%2F2026&X-Amz-Signature=0f3e {SECRET} "
-        "<AWSAccessKeyId>KEYOFTHETESTS</AWSAccessKeyId> authorization: AWS4-HMAC"
+        "<AWSAccessKeyId>ANOTHERKEY</AWSAccessKeyId> authorization: AWS4-HMAC-SHA256 ff77, "
+        "http://user:word@host/"
     )
-    told = objects.scrub(text)
-    assert "KEYOFTHETESTS" not in told and SECRET not in told and "0f3e" not in told
-    assert "AWS4" not in told
+    told = stores.scrub(text)
+    for secret in ("KEYOFTHETESTS", SECRET, "0f3e", "ANOTHERKEY", "ff77", "user", "word"):
+        assert secret not in told
+    plain = "SignatureDoesNotMatch: The request is signed otherwise. ExpiredToken: It is old."
+    assert stores.scrub(plain) == plain
+
+
+def test_of_an_answer_only_its_code_and_sentence_are_told():
+    text = (
+        "Generic S3 error: <Error><Code>SignatureDoesNotMatch</Code><Message>It does not.</Message>"
+        "<AWSAccessKeyId>ANOTHERKEY</AWSAccessKeyId><StringToSign>AWS4</StringToSign></Error>\n\n"
+        "Debug source: everything"
+    )
+    assert stores.plain_reason(text) == "SignatureDoesNotMatch: It does not."

@@ -44,7 +44,7 @@ def plain_message(error: Exception) -> str:
     """An error's text without the place in Lance's source where it arose, and without secrets."""
     if isinstance(error, StorageError):
         return str(error).rstrip(".")
-    from finecut.storage.objects import plain_reason
+    from finecut.storage.stores import plain_reason
 
     return plain_reason(re.sub(r",? \S+\.rs:\d+:\d+", "", str(error)))
 
@@ -68,7 +68,7 @@ def table_options(directory: Location) -> dict[str, str] | None:
     """The ``storage_options`` of Lance for the tables of the index in ``directory``."""
     if directory.is_local:
         return None
-    from finecut.storage.objects import lance_options
+    from finecut.storage.stores import lance_options
 
     return lance_options()
 
