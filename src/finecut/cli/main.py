@@ -22,6 +22,7 @@ HOMES = {
     "serve": ("serve",),
     "mcp": ("mcp",),
     "library": ("info", "ls", "rm"),
+    "backup": ("backup",),
     "switch": ("switch",),
     "duplicates": ("duplicates",),
     "doctor": ("doctor",),
