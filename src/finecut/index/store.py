@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,40 +21,19 @@ from finecut.index.rows import (
     Strip,
     VideoRow,
 )
+from finecut.index.stats import IndexStats, stats_of
 from finecut.index.table_reader import LANCE_ERRORS, TableReader
-from finecut.index.tables import TABLES, TEXTS, plain_message, unreadable
+from finecut.index.tables import TEXTS, plain_message, unreadable
 from finecut.index.text_lists import TextLists
 from finecut.index.text_search import TextTable
 from finecut.index.texts import TextHit, checked_channels
 from finecut.storage.location import Location
-from finecut.storage.objects import walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW_QUERIES = 16  # at most so many are searched one by one: one product serves more better
 OPEN_TRIES = 5  # a writer may commit and tidy between two reads of ours
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStats:
-    """What ``finecut info`` shows."""
-
-    n_videos: int
-    n_failed: int
-    n_clips: int
-    n_frames: int
-    video_s: float
-    size_bytes: int  # of all there is, the cache included
-    table_bytes: dict[str, int]
-    cache_bytes: int
-    bytes_per_video_hour: float  # of the tables; 0.0 without video
-    levels: str
-    bundle: str
-    fingerprint: str
-    version: str
-    created_at: float
-    indexed_at: float  # of the newest video; 0.0 without
 
 
 class Index:
@@ -397,28 +375,7 @@ class Index:
 
     def stats(self) -> IndexStats:
         """Counts and sizes, for people."""
-        done = [row for row in self.videos if row.status == "done"]
-        sizes = {name: _bytes_below(self.directory / f"{name}.lance") for name in TABLES}
-        cache_bytes = _bytes_below(Location.parse(self.cache_folder))
-        size_bytes = _bytes_below(self.directory)
-        video_s = float(sum(row.duration_s for row in done))
-        return IndexStats(
-            n_videos=len(done),
-            n_failed=len(self.videos) - len(done),
-            n_clips=len(self.clips),
-            n_frames=int(self.clips.n_frames.sum()),
-            video_s=video_s,
-            size_bytes=size_bytes if self.directory.is_local else size_bytes + cache_bytes,
-            table_bytes=sizes,
-            cache_bytes=cache_bytes,
-            bytes_per_video_hour=sum(sizes.values()) / (video_s / 3600.0) if video_s else 0.0,
-            levels=self.meta.levels,
-            bundle=self.meta.bundle_name,
-            fingerprint=self.meta.fingerprint,
-            version=self.version,
-            created_at=self.meta.created_at,
-            indexed_at=max((row.indexed_at for row in self.videos), default=0.0),
-        )
+        return stats_of(self)
 
 
 def _uncached(reader: TableReader) -> Snapshot:
@@ -427,7 +384,3 @@ def _uncached(reader: TableReader) -> Snapshot:
     return Snapshot(
         reader.version, reader.videos, reader.clips, reader.token_row, recall, tokens=None
     )
-
-
-def _bytes_below(place: Location) -> int:
-    return sum(size for _, size, _ in walk(place))
