@@ -23,6 +23,7 @@ _LARGEST = 127  # of the first digit
 _BASE = 254  # what is left is at most half a step, which the next digit divides by as many
 _MANY = 256  # dimensions from which two digits do: errors are many, small, and cancel
 _WORTH_A_THREAD = 4 << 20  # bytes of tokens from which waking another thread pays
+_GROUP = 5  # clips that a thread takes at a time
 _MOST_THREADS = 4  # reading memory is the limit, and a few cores reach it
 
 
@@ -43,15 +44,23 @@ def patch_products(
     """
     digits, unit = _digits(text)
     size = sum(part.nbytes for part in parts)
-    shares = max(1, min(threads or _cores(), _MOST_THREADS, size // _WORTH_A_THREAD, len(parts)))
-    step = -(-len(parts) // shares)
-    others = [
-        _pool().submit(_sums, parts[start : start + step], digits)
-        for start in range(step, len(parts), max(1, step))
-    ]
-    sums = np.concatenate([_sums(parts[:step], digits), *(other.result() for other in others)])
+    helpers = min(threads or _cores(), _MOST_THREADS, size // _WORTH_A_THREAD) - 1
+    groups = [parts[start : start + _GROUP] for start in range(0, len(parts), _GROUP)]
+    sums = [np.zeros((0, len(digits)), np.float32)] * (len(groups) + 1)
+    todo = iter(range(len(groups)))
+
+    def work() -> None:
+        for place in todo:  # each is taken once, by whoever is first
+            sums[place] = _sums(groups[place], digits)
+
+    # Where the other cores are busy this thread does it all rather than wait for them.
+    others = [_pool().submit(work) for _ in range(helpers)]
+    work()
+    for other in others:
+        if not other.cancel():
+            other.result()
     weights = unit * float(_BASE) ** -np.arange(len(digits))
-    return sums @ weights.astype(np.float32)
+    return np.concatenate(sums) @ weights.astype(np.float32)
 
 
 def _digits(text: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
