@@ -131,11 +131,12 @@ def test_no_product_by_bytes_is_off_by_more_than_its_margin():
 
 def celled(vectors) -> Gallery:
     centres = centres_of(vectors)
-    return Gallery(
-        vectors,
-        coded(vectors),
-        Cells(centres, *by_cell(cells_of(vectors, centres), len(centres))),
-    )
+    kept, own = coded(vectors), cells_of(vectors, centres)
+    order, starts = by_cell(own, len(centres))
+    n_packed = len(vectors) * 9 // 10  # the others came later
+    packed_order, packed_starts = by_cell(own[:n_packed], len(centres))
+    packed = kept.code[packed_order]
+    return Gallery(vectors, kept, Cells(centres, order, starts, packed, packed_starts))
 
 
 def test_every_clip_is_in_the_cell_of_its_nearest_centre():
@@ -163,6 +164,11 @@ def test_cells_are_looked_into_until_enough_allowed_clips_were_seen(seed, least,
     assert (np.diff(rows) > 0).all()
     if least >= count:
         assert len(rows) == count
+    if allowed is None:
+        blocks, packed, rest = celled_2000().blocks(query, least)
+        assert sorted([*packed.tolist(), *rest.tolist()]) == rows.tolist()
+        code = coded(made(2000)).code
+        np.testing.assert_array_equal(np.concatenate([code[:0], *blocks]), code[packed])
 
 
 @cache
@@ -294,6 +300,8 @@ def test_new_clips_are_put_into_the_cells_there_are_until_there_are_twice_as_man
 HARMS = [
     *((name, harm) for name in ("code.bin", "code_scale.bin") for harm in ("gone", "short")),
     *((name, harm) for name in ("order", "starts", "mean") for harm in ("short", "garbage")),
+    *(("pack-*.npy", harm) for harm in ("gone", "garbage")),
+    ("pack-*.bin", "short"),
 ]
 
 

@@ -28,6 +28,34 @@ class Cells:
     centres: NDArray[np.float32]  # [C, R]
     order: NDArray[np.int32]  # [G] gallery rows
     starts: NDArray[np.int64]  # [C + 1]
+    packed: NDArray[np.int8]  # [P, R] codes of the first P clips, by cell
+    packed_starts: NDArray[np.int64]  # [C + 1] in ``packed``
+
+    def blocks(
+        self, query: NDArray[np.float32], least: int
+    ) -> tuple[list[NDArray[np.int8]], NDArray[np.int32], NDArray[np.int32]]:
+        """What `rows` finds without a filter, but not in order: codes that lie side by side, cell
+        after cell, with their rows [N]; and rows [M] whose codes do not."""
+        near = self._nearest(query)
+        sizes = np.cumsum(np.diff(self.starts)[near])
+        blocks, packed, rest = [], [], []
+        for cell in near[: int(np.searchsorted(sizes, least)) + 1].tolist():
+            own = self.order[self.starts[cell] : self.starts[cell + 1]]
+            first, last = self.packed_starts[cell : cell + 2]
+            if last > first:
+                blocks.append(self.packed[first:last])
+                packed.append(own[: last - first])  # rows rise, and packed ones are the first
+            rest.append(own[last - first :])
+        none = self.order[:0]
+        return blocks, np.concatenate([none, *packed]), np.concatenate([none, *rest])
+
+    def _nearest(self, query: NDArray[np.float32]) -> NDArray[np.int64]:
+        """All cells, the nearest first."""
+        import simsimd
+
+        # One thread: a product so small by BLAS mostly waits for its threads.
+        near = simsimd.cdist(self.centres, query[None], "dot", out_dtype="float32")
+        return np.argsort(-np.asarray(near)[:, 0], kind="stable")
 
     def rows(
         self, query: NDArray[np.float32], least: int, allowed: NDArray[np.bool_] | None = None
@@ -40,7 +68,7 @@ class Cells:
         else:
             before = np.concatenate([[0], np.cumsum(allowed[self.order], dtype=np.int32)])
             counts = before[starts[1:]] - before[starts[:-1]]
-        near = np.argsort(-(self.centres @ query), kind="stable")
+        near = self._nearest(query)
         near = near[: int(np.searchsorted(np.cumsum(counts[near]), least)) + 1]
         near = near[counts[near] > 0]
         spans = zip(starts[near].tolist(), starts[near + 1].tolist(), strict=True)

@@ -8,7 +8,7 @@ the best in truth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,17 +39,29 @@ class Codes:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Inner products of a query [R] with rows [N] of the gallery (None: all), and how far
         each may be from the truth, both [N]."""
+        code = self.code if rows is None else np.take(self.code, rows, axis=0)
+        return self.products_of([code], query, rows)
+
+    def products_of(
+        self,
+        blocks: Sequence[NDArray[np.int8]],
+        query: NDArray[np.float32],
+        rows: NDArray[np.integer] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`products` with rows whose codes lie in blocks [n, R], in the order of ``rows``."""
         import simsimd
 
-        code = self.code if rows is None else np.take(self.code, rows, axis=0)
         scale = self.scale if rows is None else self.scale[rows]
         error = self.error if rows is None else self.error[rows]
         step = float(np.abs(query).max()) / STEPS or 1.0
         digits = np.rint(query / step).astype(np.int8)
         left_out = float(np.linalg.norm(query - step * digits))
         length = float(np.linalg.norm(query))
-        sums = simsimd.cdist(code, digits[None], "dot", out_dtype="float32")
-        found = np.asarray(sums)[:, 0] * (scale * np.float32(step))
+        sums = [
+            np.asarray(simsimd.cdist(block, digits[None], "dot", out_dtype="float32"))[:, 0]
+            for block in blocks
+        ]
+        found = np.concatenate(sums) * (scale * np.float32(step))
         found += np.float32(query @ self.mean)
         slack = ROUNDING * length * (self.longest + float(np.linalg.norm(self.mean)))
         return found, error * np.float32(length) + np.float32(left_out * self.longest + slack)

@@ -51,6 +51,8 @@ class Gallery:
         look = max(LOOKED_ROWS, LOOKED_PER_K * k)
         among: NDArray[np.integer] | None = None
         if self.cells is not None and look < min(count, GATHERED_PART * size):
+            if allowed is None:
+                return self._side_by_side(self.cells, query, k, look)
             among = self.cells.rows(query, look, allowed)
         elif allowed is not None and count <= max(look, GATHERED_PART * size):
             among = np.flatnonzero(allowed)
@@ -70,6 +72,29 @@ class Gallery:
         masked = allowed if among is None else None
         if masked is not None:
             products[~masked] = -np.inf
+        return self._decide(query, k, products, margin, among, masked)
+
+    def _side_by_side(
+        self, cells: Cells, query: NDArray[np.float32], k: int, look: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k best in the nearest cells, whose codes are read where they lie."""
+        blocks, packed, rest = cells.blocks(query, look)
+        if len(rest):
+            blocks.append(np.take(self.codes.code, rest, axis=0))
+        among = np.concatenate([packed, rest])
+        products, margin = self.codes.products_of(blocks, query, among)
+        return self._decide(query, min(k, len(among)), products, margin, among, None)
+
+    def _decide(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        products: NDArray[np.float32],
+        margin: NDArray[np.float32],
+        among: NDArray[np.integer] | None,
+        masked: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k best of rows [N] by exact products, from those by bytes [N] and their margin."""
         n_first = min(FIRST_PART * k, len(products))
         first = np.argpartition(products, len(products) - n_first)[-n_first:]
         if masked is not None:

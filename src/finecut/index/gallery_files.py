@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GROWTH = 2  # times the clips the cells were found with, from which they are found anew
+UNPACKED = 0.1  # of the packed clips that may come after them until all are packed again
+PACKED_ROWS = 1 << 16  # at a time
 LOPSIDED = 4  # times the largest cell then, if a search would feel it
 _COLUMNS = {"code": "int8", "code_scale": "float32", "code_error": "float32"}
 
@@ -84,7 +86,7 @@ def carry_gallery(
         copy_rows(source / name, folder / name, width, rows)
     for name in plain:
         shutil.copyfile(source / name, folder / name)
-    return about | {"coded": len(rows)}
+    return about | {"coded": len(rows), "pack": None}
 
 
 def _save_codes(
@@ -122,6 +124,8 @@ def _save_cells(
     if anew and patient:
         name, trained, done, largest = uuid.uuid4().hex[:12], len(recall), 0, 0
         np.save(folder / f"centres-{name}.npy", centres_of(recall))
+        _drop(folder, "centres-*", name, before.get("cells"))
+        _drop(folder, "cell-*", name, before.get("cells"))
     if not name:
         return {}
     centres = np.load(folder / f"centres-{Path(name).name}.npy", allow_pickle=False)
@@ -131,14 +135,43 @@ def _save_cells(
     order, starts = by_cell(np.asarray(mapped(place, "int32", recall.shape[:1])), len(centres))
     np.save(folder / f"{number}.order.npy", order)
     np.save(folder / f"{number}.starts.npy", starts)
+    pack = before.get("pack") if name == before.get("cells") else None
+    if pack:
+        _packed(folder, pack, recall.shape[1])  # raises where it is damaged: all is made anew
+    if not pack or len(recall) > (1 + UNPACKED) * pack["rows"]:
+        code = mapped(folder / "code.bin", "int8", recall.shape)
+        pack = {"name": uuid.uuid4().hex[:12], "rows": len(recall)}
+        with open(folder / f"pack-{pack['name']}.bin", "wb") as file:
+            for start in range(0, len(order), PACKED_ROWS):
+                file.write(np.take(code, order[start : start + PACKED_ROWS], axis=0).data)
+        np.save(folder / f"pack-{pack['name']}.npy", starts)
+        _drop(folder, "pack-*", pack["name"], (before.get("pack") or {}).get("name"))
     now = int(np.diff(starts).max())
     largest = largest or now
     return {
         "cells": name,
         "trained": trained,
         "largest": largest,
+        "pack": pack,
         "lopsided": now > max(LOOKED_ROWS, LOPSIDED * largest),
     }
+
+
+def _packed(
+    folder: Path, pack: dict[str, Any], dim: int
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    name, rows = Path(pack["name"]).name, int(pack["rows"])
+    starts = np.load(folder / f"pack-{name}.npy", allow_pickle=False)
+    if starts[-1] != rows:
+        raise ValueError("The packed codes are of another gallery.")
+    return mapped(folder / f"pack-{name}.bin", "int8", (rows, dim)), starts
+
+
+def _drop(folder: Path, pattern: str, *needed: str | None) -> None:
+    """Remove files that neither this snapshot nor the one before it uses."""
+    for path in folder.glob(pattern):
+        if path.stem.partition("-")[2] not in needed:
+            path.unlink(missing_ok=True)
 
 
 def load_gallery(
@@ -171,7 +204,10 @@ def _load_cells(
     centres = np.load(folder / f"centres-{Path(about['cells']).name}.npy", allow_pickle=False)
     order = np.load(folder / f"{number}.order.npy", allow_pickle=False)
     starts = np.load(folder / f"{number}.starts.npy", allow_pickle=False)
+    packed, packed_starts = _packed(folder, about["pack"], recall.shape[1])
+    if packed_starts.shape != starts.shape or (np.diff(packed_starts) > np.diff(starts)).any():
+        raise ValueError("The packed codes are of another gallery.")
     whole = len(order) == starts[-1] == len(recall) and len(starts) == len(centres) + 1
     if not (whole and order.min() >= 0 and order.max() < len(recall)):
         raise ValueError("The cells are of another gallery.")
-    return Cells(centres, order, starts)
+    return Cells(centres, order, starts, packed, packed_starts)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 65536  # gallery rows per product: 128 MB of float32 at R = 512
 SCORED_ROWS = 4096  # rows per product in float64
+FEW_ROWS = 1024  # named rows up to which all are scored in float64 at once
 ROUNDING = 2.0**-23  # per dimension and length, what a float32 product may be off by; with room
 
 
@@ -71,6 +72,9 @@ def best_of(
     kept: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [
         (np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries
     ]
+    if among is not None and n_rows <= FEW_ROWS:
+        kept = [(np.asarray(among, np.int64), scores[0])] * len(queries)
+        n_rows = 0
     lengths = np.linalg.norm(queries, axis=1)
     for start in range(0, n_rows, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, n_rows)
