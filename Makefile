@@ -31,14 +31,9 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.demo
 
 # Rivals that benchmarks measure beside us.
-$(VENV)/.bench: $(VENV)/.bench
+$(VENV)/.bench: $(VENV)/.dev
 	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
-
-# And the rivals that are measured beside us.
-$(VENV)/.bench: $(VENV)/.dev
-	$(PIP) install --constraint constraints.txt --editable '.[demo,dev,learn,ocr,cluster,cloud,bench]'
-	@touch $@ $(VENV)/.demo $(VENV)/.dev
 
 demo: $(VENV)/.demo
 	$(BIN)/finecut demo --dir $(DEMO_DIR)
