@@ -8,7 +8,7 @@ long a million clips take to open and what memory they need.
 
     python benchmarks/ann.py [--quick]
 
-Writes results/bench-ann.json and results/plots/bench-ann.svg. Needs 3 GB of disk in the temporary
+Writes results/bench-ann.json and results/plots/bench-ann.svg. Needs 3.2 GB of disk in the temporary
 folder and 9 GB of memory.
 """
 
@@ -230,7 +230,7 @@ def disk_mb(index: Index) -> dict[str, float]:
     for path in folder.rglob("*"):
         if path.is_file():
             kind = "vectors" if path.name == "recall.bin" else "codes and cells"
-            if path.name.startswith(("code", "cell", "centres")) or "order" in path.name:
+            if path.name.startswith(("code", "cell", "centres", "pack")) or "order" in path.name:
                 sizes[kind] = sizes.get(kind, 0.0) + path.stat().st_size / 1e6
             elif kind == "vectors":
                 sizes[kind] = path.stat().st_size / 1e6
