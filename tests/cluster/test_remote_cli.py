@@ -12,6 +12,7 @@ import pytest
 from cli.conftest import Library, Run, call, library, run  # noqa: F401 (fixtures)
 from finecut.index.store import Index
 from finecut.search.engine import Searcher
+from finecut.search.fusion import read_weights
 
 from .conftest import SECRET, S3Server, start_s3
 from .test_remote_store import facts
@@ -54,6 +55,17 @@ def test_the_life_of_an_index_on_s3(
     # The variable names it as the option does.
     named = call("search", "red", "-k", 2, "--json", env={"FINECUT_INDEX": index}).json
     assert found(named) == found(answer)
+
+    # What is kept beside the index is kept there too.
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text(
+        '{"query": "red", "video": "red.mp4"}\n{"query": "yellow", "video": "yellow.mp4"}\n' * 5
+    )
+    tuned = call("quality", queries, "--index", index, "--tune", "--save", "--json").json
+    assert tuned["saved"] == f"{index}/fusion.json"
+    assert dict(read_weights(index).by_channel).items() >= tuned["weights"].items()
+    cut = call("cut", "--query", "red", "-k", 1, "--index", index, "--output-dir", tmp_path / "cut")
+    assert cut.code == 0 and len(list((tmp_path / "cut").glob("*.mp4"))) == 1, cut
 
     again = call("index", videos, "--index", index)
     assert "Nothing to do" in again.out
