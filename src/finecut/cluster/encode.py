@@ -41,14 +41,13 @@ class Encode:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        is_words = pc.is_valid(batch.column(WORDS))
+        is_words = batch.column(WORDS).is_valid()
         words = batch.filter(is_words).select(["job", WORDS])
         parts = [
             words_row(self._schema, row["job"], _plain(row[WORDS])) for row in words.to_pylist()
         ]
-        rows = batch.filter(pc.invert(is_words))
+        rows = batch.filter(batch.column(WORDS).is_null())
         if rows.num_rows:
             try:
                 parts.append(self._encoded(rows))

@@ -6,7 +6,8 @@ import json
 import queue
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from finecut.cluster.decode import Decode
@@ -100,9 +101,10 @@ class Pipeline:
 
     def _run(self) -> None:
         try:
-            for batch in self._dataset.iter_batches(
+            batches: Iterable[Any] = self._dataset.iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=1
-            ):
+            )
+            for batch in batches:
                 for text in batch.column(WORDS).to_pylist():
                     self._put(json.loads(text))
                 if self._stopping.is_set():
@@ -166,8 +168,7 @@ def _dataset(
             **lost,
         )
         .map_batches(
-            write_rows,
-            fn_kwargs={"directory": str(directory), "meta": meta},
+            partial(write_rows, directory=str(directory), meta=meta),
             batch_size=sizes.write_rows,
             batch_format="pyarrow",
             num_cpus=0,

@@ -92,7 +92,7 @@ def decoded_row(job: JobRow, clip: DecodedClip) -> pa.Table:
         "start_s": clip.start_s,
         "end_s": clip.end_s,
         "times": np.ascontiguousarray(clip.times, np.float64).tobytes(),
-        "frames": memoryview(np.ascontiguousarray(clip.frames)).cast("B"),
+        "frames": np.ascontiguousarray(clip.frames).tobytes(),
         "strip": clip.strip,
         "strip_width": clip.strip_width,
         "strip_height": clip.strip_height,

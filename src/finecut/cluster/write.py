@@ -31,14 +31,13 @@ def write_rows(batch: pa.Table, *, directory: str, meta: IndexMeta) -> pa.Table:
         IndexMismatch: this machine does not see the index.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    is_words = pc.is_valid(batch.column(WORDS))
+    is_words = batch.column(WORDS).is_valid()
     lines = [
         json.dumps({"job": row["job"], **json.loads(row[WORDS])})
         for row in batch.filter(is_words).select(["job", WORDS]).to_pylist()
     ]
-    rows = batch.filter(pc.invert(is_words))
+    rows = batch.filter(batch.column(WORDS).is_null())
     if rows.num_rows:
         lines.append(json.dumps(_written(rows, Location.parse(directory), meta)))
     return pa.table({WORDS: pa.array(lines, pa.large_string())})
