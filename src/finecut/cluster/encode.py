@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ class Encode:
         is_words = batch.column(WORDS).is_valid()
         words = batch.filter(is_words).select(["job", WORDS])
         parts = [
-            words_row(self._schema, row["job"], _plain(row[WORDS])) for row in words.to_pylist()
+            words_row(self._schema, row["job"], json.loads(row[WORDS])) for row in words.to_pylist()
         ]
         rows = batch.filter(batch.column(WORDS).is_null())
         if rows.num_rows:
@@ -74,8 +75,11 @@ class Encode:
                     light = replace(
                         item.clip, frames=np.empty((len(item.clip.times), 0, 0, 3), np.uint8)
                     )
-                    ids = (item.owner[name] for name in ("clip_id", "video_id", "build"))
-                    good.append((item.owner["job"], EncodedClip(*ids, light, item.tokens)))
+                    row = item.owner
+                    clip = EncodedClip(
+                        row["clip_id"], row["video_id"], row["build"], light, item.tokens
+                    )
+                    good.append((row["job"], clip))
                 if good:
                     parts.append(self._stored(good))
         return pa.concat_tables(parts)
@@ -132,9 +136,3 @@ def _batches(clips: Sequence[Clip], batch_frames: int) -> list[list[Clip]]:
         batches[-1].append(item)
         n_frames += len(item[1].times)
     return batches
-
-
-def _plain(text: str) -> dict[str, Any]:
-    import json
-
-    return json.loads(text)
