@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from cluster.bucket_videos import finecut, paths_of, upload
-from cluster.conftest import S3Server
+from cluster.conftest import SECRET, S3Server, start_s3
 from cluster.line import Line
 from color_bundle import make_color_bundle
-from finecut.errors import UsageError
+from finecut.errors import UsageError, VideoError
 from finecut.index.scan import excluded, scan, under
 from finecut.index.sidecars import Sidecars
 from finecut.storage import objects
 from finecut.storage.location import Location
+from finecut.storage.media import open_media
 from index.clips import write_video
 
 SUBTITLES = "1\n00:00:00,500 --> 00:00:02,000\nHello, tomato!\n"
@@ -188,7 +189,7 @@ def test_what_a_scan_of_a_bucket_takes(bucket):
     assert stamp.size_bytes == known.size and stamp.mtime_ns // 10**9 == known.mtime_ns // 10**9
     with pytest.raises(UsageError, match="There is nothing at"):
         scan([f"{bucket}/vidoes"])
-    empty = scan([bucket.replace("finecut-", "finecut-")], exclude=["*"])
+    empty = scan([bucket], exclude=["*"])
     assert not empty.files and not empty.empty
 
 
@@ -224,3 +225,19 @@ def test_texts_beside_an_object(bucket):
         ("a.en.srt", "en"),
     ]
     assert [one.name for one in sidecars.of(f"{bucket}/v/a b.mp4")] == ["a b.vtt"]
+
+
+def test_a_wrong_key_is_told_as_no_permission(material, index, monkeypatch):
+    """A server that checks who asks: neither a list nor an object is given away."""
+    server = start_s3("0")
+    try:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        refused = index("s3://films/2024")
+        assert refused.code == 2 and "may not be accessed" in refused.err
+        with pytest.raises(VideoError, match="may not be accessed") as caught:
+            open_media("s3://films/a.mp4")
+        assert caught.value.reason == "permission" and SECRET not in str(caught.value)
+    finally:
+        server.process.kill()
+        server.process.wait()
