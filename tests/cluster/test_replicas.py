@@ -11,11 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .conftest import S3Server
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "replicas.py"
 
 
+@pytest.mark.slow
 def test_no_answer_is_wrong_or_lost(tmp_path: Path, s3: S3Server) -> None:
     done = subprocess.run(
         [sys.executable, str(BENCHMARK), "--quick", "--queries", "240"],
@@ -30,6 +33,7 @@ def test_no_answer_is_wrong_or_lost(tmp_path: Path, s3: S3Server) -> None:
     assert figures["wrong"] == figures["failed"] == 0
     assert figures["empty"] == 0
     assert figures["commits_answered_from"] > 1  # versions were picked up under way
+    assert figures["left_with_code"] in (0, -15)  # told by SIGTERM, when it had finished
     # What was cut off was in the killed replica's hands; a caller asks again, elsewhere.
     assert figures["retried"]
     assert set(figures["retried"]) <= {
@@ -39,3 +43,19 @@ def test_no_answer_is_wrong_or_lost(tmp_path: Path, s3: S3Server) -> None:
         "IncompleteRead",
         "503",
     }
+
+
+def test_the_judge_knows_a_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARK.parent))
+    from replicas import same
+
+    right = [
+        {"video_id": "a", "start_s": 1.0, "score": 0.5, "clip_ids": [1]},
+        {"video_id": "b", "start_s": 0.0, "score": 0.4, "clip_ids": [7]},
+    ]
+    assert same([dict(moment) for moment in right], right)
+    assert same([{**right[0], "score": 0.500001, "more": 1}, right[1]], right)
+    assert not same(right[::-1], right)
+    assert not same(right[:1], right)
+    for name, value in (("video_id", "c"), ("start_s", 1.5), ("score", 0.6), ("clip_ids", [2])):
+        assert not same([{**right[0], name: value}, right[1]], right), name

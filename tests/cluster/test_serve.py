@@ -64,6 +64,7 @@ def search(url: str, query: str) -> Any:
     return get(f"{url}/api/v1/search?" + urllib.parse.urlencode({"q": query, "k": 3}))
 
 
+@pytest.mark.slow
 def test_replicas_answer_follow_the_index_and_leave(
     served: tuple[subprocess.Popen[str], str], library: ColorLibrary
 ) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from finecut.errors import IndexNotFound, UsageError
-from finecut.index import backup
+from finecut.errors import IndexNotFound, NotFound, UsageError
+from finecut.index import backup, history
 from finecut.index.backup import copy_index
 from finecut.index.store import Index
 from finecut.index.writer import IndexWriter
@@ -42,7 +42,7 @@ def test_what_is_written_meanwhile_does_no_harm(
 ):
     """Between any two files that are copied the writer commits: adds, takes out, tidies."""
     before = content(Index.open(index))
-    copied, numbers = backup._copied, iter(range(1000))
+    copy, numbers = backup._copy, iter(range(1000))
 
     with IndexWriter(index) as writer:
 
@@ -54,9 +54,9 @@ def test_what_is_written_meanwhile_does_no_harm(
                 writer.commit(removed=[f"x{number // 3 * 3}", "a"])
             if number % 10 == 9:
                 writer.compact()
-            return copied(source, target)
+            copy(source, target)
 
-        monkeypatch.setattr(backup, "_copied", and_write)
+        monkeypatch.setattr(backup, "_copy", and_write)
         copy_index(index, tmp_path / "copy")
     assert next(numbers) > 20
     assert content(Index.open(tmp_path / "copy")) == before
@@ -66,6 +66,38 @@ def test_what_is_written_meanwhile_does_no_harm(
         assert set(writer.videos) == {"a", "b", "c"}
         put(writer, "d", (2,), 99)
     assert content(Index.open(tmp_path / "copy"))[:-1] == before
+
+
+def test_what_is_tidied_away_meanwhile_is_copied_anew(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Every state but the last is tidied in the midst of the first copying, or of all."""
+    copy = backup._copy
+    monkeypatch.setattr(history, "MIN_KEEP_S", -1.0)
+
+    def and_tidy(times: int):
+        left = [times]
+
+        def one(source, target):
+            copy(source, target)
+            if "texts" in str(source) and left[0]:
+                left[0] -= 1
+                with IndexWriter(index) as writer:
+                    writer.set_keep(left[0] / 1e6)
+                    put(writer, f"z{left[0]}", (1,), left[0])
+                    writer.compact()
+
+        return one
+
+    monkeypatch.setattr(backup, "_copy", and_tidy(1))
+    commit = copy_index(index, tmp_path / "copy")
+    assert commit.head.n_videos == 4
+    assert content(Index.open(tmp_path / "copy")) == content(Index.open(index))
+    monkeypatch.setattr(backup, "_copy", and_tidy(1000))
+    with pytest.raises(NotFound, match="--keep-days"):
+        copy_index(index, tmp_path / "never")
+    with pytest.raises(IndexNotFound):  # nothing half
+        Index.open(tmp_path / "never")
 
 
 def test_a_copy_beside_a_writer_in_another_thread(index: Path, tmp_path: Path):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-from finecut.errors import ObjectNotFound, UsageError
+from finecut.errors import NotFound, ObjectNotFound, UsageError
 from finecut.index.alias import follow
 from finecut.index.history import Commit, find
 from finecut.index.meta import HEAD_FILE, META_FILE, read_head, read_meta, write_json
@@ -44,18 +45,23 @@ def copy_index(index: Location | str | Path, target: Location | str | Path) -> C
         there = []
     if there:
         raise UsageError(f"{place} is not empty. Name a new place for the copy.")
-    for last in range(TRIES - 1, -1, -1):
+    for _ in range(TRIES):
         head = read_head(source)
-        whole = True
         for table in TABLES:
             for found, _, _ in walk(source / f"{table}.lance"):
-                whole &= _copied(found, _same_place(found, source, place))
-        if whole or not last:
-            break
-    write_json(place / HEAD_FILE, replace(head, restored=True))
-    # An identity of its own: the copy may be written to, and caches go by it.
-    write_json(place / META_FILE, replace(meta, uuid=uuid4().hex))
-    return find(place, head.number)  # refuses where a table lacks its version
+                _copy(found, _same_place(found, source, place))
+        try:
+            find(source, head.number)  # still kept: so all its files were there all the time
+        except NotFound:
+            continue
+        write_json(place / HEAD_FILE, replace(head, restored=True))
+        # An identity of its own: the copy may be written to, and caches go by it.
+        write_json(place / META_FILE, replace(meta, uuid=uuid4().hex))
+        return find(place, head.number)
+    raise NotFound(
+        f"What {source} held was tidied away while it was copied, {TRIES} times. Keep past states "
+        f"for longer than copying takes: finecut index FOLDER --index {source} --keep-days 1"
+    )
 
 
 def _same_place(found: Location, source: Location, place: Location) -> Location:
@@ -64,15 +70,12 @@ def _same_place(found: Location, source: Location, place: Location) -> Location:
     return place
 
 
-def _copied(source: Location, target: Location) -> bool:
-    """Copy a file; False where it is gone by now."""
+def _copy(source: Location, target: Location) -> None:
+    """Copy a file, unless it is gone by now: then it was of a state that is no longer kept."""
     if target.is_local:
         target.path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with suppress(ObjectNotFound, FileNotFoundError):
         if source.is_local and target.is_local:
             shutil.copyfile(source.path, target.path)
         else:
             write_bytes(target, read_bytes(source))
-    except (ObjectNotFound, FileNotFoundError):
-        return False
-    return True
