@@ -7,6 +7,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -20,6 +21,8 @@ from finecut.video.plan import Grid, plan
 from finecut.video.references import BFrames
 from finecut.video.seek import frame_length
 from finecut.video.spec import DEFAULT_LIMITS, Limits
+
+_Skip = Literal["NONREF", "BIDIR"]
 
 # Timestamps that leap back further than this start a new count (joined transport streams).
 _LEAP_BACK_S = 5.0
@@ -190,7 +193,7 @@ class Sampler:
             self._finish_quietly()
             return
         last = max(picks) if group.closes else len(times) - 1
-        skip = "NONREF"
+        skip: _Skip = "NONREF"
         if group.opens and group.closes and last and self.b_frames.unneeded(group.packets, picks):
             skip = "BIDIR"
         yield from self._decode(
@@ -215,7 +218,7 @@ class Sampler:
         return max(end, min(self.stats.duration_s, max(known) + 3600)) - 0.5 * self.frame_s
 
     def _decode(
-        self, packets: list[Packet], targets: dict[int, float], close: bool, skip: str
+        self, packets: list[Packet], targets: dict[int, float], close: bool, skip: _Skip
     ) -> Iterator[Sample]:
         """Feed packets, whole only where a target is, and yield the targets' frames.
 
