@@ -164,7 +164,8 @@ def _packed(
     starts = np.load(folder / f"pack-{name}.npy", allow_pickle=False)
     if starts[-1] != rows:
         raise ValueError("The packed codes are of another gallery.")
-    return mapped(folder / f"pack-{name}.bin", "int8", (rows, dim)), starts
+    packed = mapped(folder / f"pack-{name}.bin", "int8", (rows, dim))
+    return np.asarray(packed), starts  # its slices are cheaper than those of a memmap
 
 
 def _drop(folder: Path, pattern: str, *needed: str | None) -> None:
