@@ -7,10 +7,10 @@ import pytest
 from color_bundle import make_color_bundle
 from finecut.bundle.load import Bundle
 from finecut.cluster.travel import Verdict
-from finecut.cluster.work import LOST, Underway, _give_up, _take_back, _take_in
+from finecut.cluster.work import Underway, _give_up, _take_back, _take_in
 from finecut.errors import BundleError
 from finecut.index.decode_pool import Ended, Failed
-from finecut.index.plan import Job
+from finecut.index.plan import NOT_THERE, WORKER_LOST, Job
 from finecut.index.rows import PathStamp
 from finecut.index.run import Run
 from finecut.index.scan import stamp_of
@@ -87,9 +87,17 @@ def test_a_clip_that_comes_twice_voids_the_attempt(run, one):
 def test_a_file_that_cannot_be_read_fails_with_its_reason(run, one):
     failed = Failed("unreadable", "a.mp4: not a video.")
     _take_in(run, [one], clips(0))
-    _take_in(run, [one], verdict(1, failed=failed, missing_on="worker7"))
+    _take_in(run, [one], verdict(1, failed=failed))
     ((video, row),) = run.failed
-    assert video is one.video and row.reason == "unreadable" and one.settled
+    assert video is one.video and one.settled
+    assert (row.reason, row.error) == ("unreadable", "a.mp4: not a video.")
+
+
+def test_a_file_that_is_not_on_the_worker_says_so(run, one):
+    failed = Failed("unreadable", "a.mp4: there is none.")
+    _take_in(run, [one], verdict(0, failed=failed, missing_on="worker7"))
+    ((_, row),) = run.failed
+    assert row.reason == NOT_THERE
     assert "cannot be read on worker7" in row.error and "object store" in row.error
 
 
@@ -107,7 +115,7 @@ def test_a_video_that_loses_its_workers_again_and_again_is_told(run, one):
     _take_back(run, one)
     _give_up(run, one)
     ((_, row),) = run.failed
-    assert row.reason == LOST and "lost 1 times (worker7: no memory)" in row.error
+    assert row.reason == WORKER_LOST and "lost 1 times (worker7: no memory)" in row.error
 
 
 def test_a_bundle_that_does_not_run_ends_the_run(run, one):

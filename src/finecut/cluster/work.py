@@ -8,6 +8,7 @@ ids, after whatever was committed of it was taken away.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from finecut.cluster.travel import CLIP_IDS, JobRow, Verdict
 from finecut.errors import BundleError, FinecutError
 from finecut.index.decode_pool import Failed, Request
 from finecut.index.fragments import WrittenClips
+from finecut.index.plan import NOT_THERE, WORKER_LOST
 from finecut.index.run import Run
 from finecut.index.underway import VideoUnderway
 from finecut.index.writer import IndexWriter
@@ -30,7 +32,6 @@ PASS_JOBS = 20_000  # videos in one pass: bounds what the driver and Ray remembe
 MOST_PASSES = 3  # that may lose a video before it is given up
 WAIT_S = 0.1
 LOOK_S = 2.0  # between looks at which nodes are alive
-LOST = "worker lost"  # the reason of a video that ended its workers again and again
 
 
 @dataclass(slots=True)
@@ -234,7 +235,7 @@ def _settle(run: Run, one: Underway) -> None:
         return
     if verdict.failed is not None:
         video.probe = verdict.probed.probe if verdict.probed else None
-        run.hear(video, _explained(verdict))
+        run.hear(video, _explained(verdict, video.job.path))
         return
     if not one.whole or verdict.ended is None:
         return
@@ -246,15 +247,15 @@ def _settle(run: Run, one: Underway) -> None:
     run.hear(video, verdict.ended)
 
 
-def _explained(verdict: Verdict) -> Failed:
-    """A failure, with where it arose when the file is not on the worker's machine."""
+def _explained(verdict: Verdict, path: str) -> Failed:
+    """A failure; that of a file which is here and not on the worker's machine says so."""
     assert verdict.failed is not None
-    if not verdict.missing_on:
+    if not verdict.missing_on or not os.access(path, os.R_OK):
         return verdict.failed
     return Failed(
-        verdict.failed.reason,
-        f"{verdict.failed.message} It cannot be read on {verdict.missing_on}: every machine of the "
-        "cluster needs the same folders at the same place, or the videos in an object store.",
+        NOT_THERE,
+        f"{path} cannot be read on {verdict.missing_on}: every machine of the cluster needs the "
+        "same folders at the same place, or the videos in an object store.",
     )
 
 
@@ -268,4 +269,4 @@ def _give_up(run: Run, one: Underway) -> None:
     path = one.video.job.path
     why = f" ({one.why})" if one.why else ""
     message = f"{path}: the workers that read it were lost {one.lost} times{why}."
-    run.fail(one.video, LOST, message)
+    run.fail(one.video, WORKER_LOST, message)

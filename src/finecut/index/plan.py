@@ -15,6 +15,8 @@ from finecut.index.scan import Scan, excluded, stamp_of, under
 from finecut.storage.location import is_url
 from finecut.storage.media import CURABLE
 
+WORKER_LOST, NOT_THERE = "worker lost", "not on the worker"  # of a cluster, not of files
+
 
 @dataclass(slots=True)
 class Job:
@@ -166,7 +168,9 @@ def message_of(path: str, error: OSError | VideoError) -> str:
 
 def _tried_again(row: VideoRow, path: str) -> bool:
     # A decoder that fell silent was stuck in the file; or, reading over a network, in that.
-    return row.reason in CURABLE or (row.reason == "timeout" and is_url(path))
+    return row.reason in (*CURABLE, WORKER_LOST, NOT_THERE) or (
+        row.reason == "timeout" and is_url(path)
+    )
 
 
 def _gone(
