@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from finecut.errors import FinecutError, MissingDependency, UsageError
 
 LOCAL = "local"  # the address that means: start Ray on this machine, for this run
 LOCAL_STORE_BYTES = 512 << 20  # of Ray's object store then
+KNOCK_S = 10.0  # for an address to answer
 SHORT_FOLDER = "/tmp"  # a Unix socket's path holds some hundred characters, Ray needs sixty
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -148,6 +150,7 @@ def connected(address: str) -> Iterator[None]:
                     **quiet,
                 )
             else:
+                _knock(address)  # Ray would try for a minute and a half, then end the process
                 ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         _remove(folder)
@@ -165,6 +168,12 @@ def connected(address: str) -> Iterator[None]:
             with suppress(Exception):  # a cluster that is gone cannot be left
                 ray.shutdown()
             _remove(folder)
+
+
+def _knock(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
 
 
 def _remove(folder: str | None) -> None:
