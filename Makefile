@@ -27,7 +27,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[demo,dev,learn,ocr,cluster,cloud]'
+	$(PIP) install --constraint constraints.txt --editable '.[demo,dev,learn,ocr,cluster,cloud,openvino]'
 	@touch $@ $(VENV)/.demo
 
 # Rivals that benchmarks measure beside us.

@@ -65,12 +65,13 @@ class Bundle:
             ref: a path (directory or zip), an installed name, or "hf:org/repo[@revision]" that
                 was pulled before.
             threads: threads of one run; None for all cores.
-            providers: onnxruntime providers, best first ("cuda", "openvino", "coreml", "cpu");
-                None: accelerators that are present for videos, the CPU for sentences.
+            providers: what runs the graphs, best first ("openvino", "cuda", "coreml", "cpu");
+                None: accelerators that are present for videos, the CPU for sentences. OpenVINO
+                is for videos alone.
 
         Raises:
             BundleError: no such bundle, or its manifest is broken.
-            UsageError: a provider that is not installed.
+            UsageError: raised when a graph is first used: a provider that is not installed.
         """
         place = find_bundle(ref)
         files = BundleFiles(place)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finecut.bundle import openvino_session as openvino
 from finecut.bundle.onnx_facts import OnnxFacts, onnx_facts
 from finecut.errors import BundleError, ShapeError, UsageError
 from finecut.types import check_shape
@@ -14,8 +16,10 @@ from finecut.types import check_shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)  # nobody listening, Python writes its warnings to stderr
+
 # In order of preference; the CPU is always last and always there.
-ACCELERATORS = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CoreMLExecutionProvider")
+ACCELERATORS = ("CUDAExecutionProvider", "CoreMLExecutionProvider")
 CPU = "CPUExecutionProvider"
 
 _DTYPES = {
@@ -34,11 +38,14 @@ def choose_providers(asked: Sequence[str] | None, *, accelerate: bool) -> list[s
 
     Args:
         asked: names ("cuda", "coreml", "openvino", "cpu", or onnxruntime's own), None for what
-            is installed.
-        accelerate: whether None may choose an accelerator: yes for videos, no for one sentence.
+            is installed. "openvino" is that package, not onnxruntime's provider, and is never
+            chosen unasked: bf16 changes stored tokens a little.
+        accelerate: whether an accelerator may be chosen by None, and OpenVINO at all: yes for
+            videos, no for one sentence.
 
     Raises:
-        UsageError: a provider was asked for that this onnxruntime does not have.
+        UsageError: a provider was asked for that this onnxruntime does not have, or OpenVINO
+            where it is not installed.
     """
     import onnxruntime
 
@@ -48,6 +55,11 @@ def choose_providers(asked: Sequence[str] | None, *, accelerate: bool) -> list[s
     by_short = {name.removesuffix("ExecutionProvider").lower(): name for name in have}
     chosen = []
     for name in asked:
+        if name.lower() == openvino.DEVICE:
+            if not openvino.installed():
+                raise UsageError(f"OpenVINO is not installed; {openvino.INSTALL}")
+            chosen += [openvino.DEVICE] if accelerate else []
+            continue
         full = name if name in have else by_short.get(name.lower())
         if full is None:
             raise UsageError(
@@ -67,7 +79,8 @@ class Graph:
         inputs: name -> (dtype, shape), the shape as letters and numbers: "N F 32 32 3".
         outputs: likewise.
         threads: for one run; None leaves it to onnxruntime (all cores).
-        providers: names from `choose_providers`.
+        providers: names from `choose_providers`. Where OpenVINO comes first and cannot run the
+            graph, or would be slower, a warning says why and onnxruntime runs it.
 
     Raises:
         BundleError: no ONNX, tensors in other files, operators the runtime does not have, or
@@ -84,8 +97,6 @@ class Graph:
         threads: int | None,
         providers: Sequence[str],
     ) -> None:
-        import onnxruntime
-
         self.where = where
         self.facts: OnnxFacts = onnx_facts(data, where)
         if self.facts.external:
@@ -93,6 +104,27 @@ class Graph:
                 f"{where} keeps tensors in other files; a bundle's graph holds all of its weights: "
                 "export it as one file."
             )
+        self._session: Any = None
+        if openvino.DEVICE in providers:
+            self._session = self._by_openvino(data, threads)
+            providers = [name for name in providers if name != openvino.DEVICE]
+        if self._session is None:
+            self._session = self._by_onnxruntime(data, threads, providers)
+        self._outputs = outputs
+        self._check_io("input", self._session.get_inputs(), inputs)
+        self._check_io("output", self._session.get_outputs(), outputs)
+        self._names = list(outputs)
+
+    @property
+    def runs_by(self) -> str:
+        """What runs it: "OpenVINO bf16", "CPU", "CUDA"."""
+        if isinstance(self._session, openvino.OpenVinoSession):
+            return f"OpenVINO {self._session.precision}"
+        return str(self._session.get_providers()[0]).removesuffix("ExecutionProvider")
+
+    def _by_onnxruntime(self, data: bytes, threads: int | None, providers: Sequence[str]) -> Any:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions; stderr is the program's
         options.intra_op_num_threads = threads or 0
@@ -100,13 +132,26 @@ class Graph:
         # Spinning threads would steal the cores from the decoders between two runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=list(providers))
+            return onnxruntime.InferenceSession(data, options, providers=list(providers))
         except Exception as error:  # onnxruntime raises classes of its own with no common base
-            raise BundleError(f"{where} cannot be loaded: {_first_line(error)}") from error
-        self._outputs = outputs
-        self._check_io("input", self._session.get_inputs(), inputs)
-        self._check_io("output", self._session.get_outputs(), outputs)
-        self._names = list(outputs)
+            raise BundleError(f"{self.where} cannot be loaded: {_first_line(error)}") from error
+
+    def _by_openvino(self, data: bytes, threads: int | None) -> Any:
+        if self.facts.dynamic_quantised:
+            # It undoes the quantisation: a third of onnxruntime's frames, see docs/speed.md.
+            log.warning(
+                "%s is quantised: onnxruntime runs it, OpenVINO would be slower", self.where
+            )
+            return None
+        try:
+            return openvino.OpenVinoSession(data, threads=threads)
+        except Exception as error:  # as above
+            log.warning(
+                "%s cannot be run by OpenVINO, onnxruntime runs it: %s",
+                self.where,
+                _first_line(error),
+            )
+            return None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """The outputs by name, float32, checked for shape and finite.

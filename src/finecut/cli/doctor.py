@@ -128,14 +128,18 @@ def _bundle() -> tuple[str, str]:
 
 
 def _providers() -> tuple[str, str]:
+    """What can run the video encoder, in the words --device takes."""
     import onnxruntime
 
+    from finecut.bundle import openvino_session as openvino
     from finecut.bundle.session import choose_providers
 
-    names = [
-        name.removesuffix("ExecutionProvider") for name in choose_providers(None, accelerate=True)
-    ]
-    return "ok", f"onnxruntime {onnxruntime.__version__}: {', '.join(names)}"
+    found = choose_providers(None, accelerate=True)
+    names = ", ".join(name.removesuffix("ExecutionProvider").lower() for name in found)
+    told = f"onnxruntime {onnxruntime.__version__}: {names}"
+    if openvino.installed():
+        return "ok", f"{told}; with --device openvino: {openvino.precision()}"
+    return "ok", f"{told}; OpenVINO is not installed ({openvino.INSTALL})"
 
 
 def _index(directory: Location) -> tuple[str, str]:

@@ -140,6 +140,7 @@ def index(
     profile: Annotated[
         bool, typer.Option("--profile", help="Say how the time was spent, stage by stage.")
     ] = False,
+    device: options.Device = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
@@ -160,8 +161,12 @@ def index(
         return
     if not roots:
         raise UsageError("Say what to index: finecut index FOLDER")
-    chosen = Bundle.load(bundle or bundle_of(directory), threads=threads)
+    chosen = Bundle.load(
+        bundle or bundle_of(directory), threads=threads, providers=options.providers(device)
+    )
     if cluster is not None:
+        if device is not None:
+            raise UsageError("--device is for this machine; leave it out with --cluster.")
         from finecut.cluster.build import build_index_on_cluster
 
         build = partial(build_index_on_cluster, address=cluster, encoder_gpus=encoder_gpus or 0.0)

@@ -33,6 +33,16 @@ Threads = Annotated[
     typer.Option("--threads", min=1, help="Threads of one run of the model; all cores otherwise."),
 ]
 
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="What runs the video encoder: openvino (bf16 where the processor has it), cuda, "
+        "coreml or cpu. A GPU that is present otherwise, else the CPU.",
+    ),
+]
+
 
 def index_dir(given: str | Path | None) -> Location:
     """The index that is meant: the option, FINECUT_INDEX, or the user's own; of an alias, the
@@ -51,6 +61,16 @@ def index_place(given: str | Path | None) -> Location:
     from finecut.index.place import default_index
 
     return default_index()
+
+
+def providers(device: str | None) -> tuple[str, ...] | None:
+    """What --device asks of a bundle; refused here, before any work, where it is not installed."""
+    if device is None:
+        return None
+    from finecut.bundle.session import choose_providers
+
+    choose_providers((device,), accelerate=True)
+    return (device,)
 
 
 def examples(*lines: str) -> str:

@@ -65,6 +65,7 @@ def watch(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Decoding processes; one per core otherwise.")
     ] = None,
+    device: options.Device = None,
     threads: options.Threads = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each event as one JSON object on one line.")
@@ -82,7 +83,9 @@ def watch(
     from finecut.search.duplicates import note_copies
 
     directory = options.index_dir(index)
-    chosen = Bundle.load(bundle or bundle_of(directory), threads=threads)
+    chosen = Bundle.load(
+        bundle or bundle_of(directory), threads=threads, providers=options.providers(device)
+    )
 
     def build(
         found: Scan, on_event: Callable[[IndexEvent], None], should_stop: Callable[[], bool]
