@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +20,30 @@ from finecut.bundle.load import Bundle
 from finecut.bundle.session import Graph, choose_providers
 from finecut.errors import UsageError
 
+if find_spec("openvino") is None:
+    pytest.skip('needs pip install "finecut[openvino]"', allow_module_level=True)
 
-@pytest.fixture(scope="module", autouse=True)
-def openvino():
-    return pytest.importorskip("openvino", reason='needs pip install "finecut[openvino]"')
+# What an import of it must not do: speak to anybody, or write.
+SILENT = """
+import sys
+
+told = []
+
+def hook(event, args):
+    if event.startswith(("socket.", "subprocess.", "os.fork", "os.mkdir", "os.posix_spawn")):
+        told.append((event, args))
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        told.append((event, args))
+
+sys.dont_write_bytecode = True
+sys.addaudithook(hook)
+import numpy as np
+from finecut.bundle.load import Bundle
+
+bundle = Bundle.load(sys.argv[1], providers=["openvino"])
+bundle.encode_clips([np.zeros((1, 32, 32, 3), np.uint8)])
+print(bundle._video.runs_by, told, "openvino_telemetry" in sys.modules)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +96,18 @@ def test_what_was_answered_stays_when_the_next_is_asked(bundle: Bundle, clips: l
     kept = first.recall.copy(), first.frames.copy()
     bundle.encode_clips([255 - clips[1]])
     assert (first.recall == kept[0]).all() and (first.frames == kept[1]).all()
+
+
+def test_nobody_is_told(colors: Path, tmp_path: Path):
+    """Plainly imported, OpenVINO tells an analytics service and writes into the user's home."""
+    assert SIDE == 32
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    env.pop("CI", None)  # where it would be silent anyway
+    ran = subprocess.run(
+        [sys.executable, "-c", SILENT, colors], capture_output=True, text=True, env=env, check=True
+    )
+    assert ran.stdout.startswith("OpenVINO") and ran.stdout.endswith(" [] False\n")
+    assert not (tmp_path / "intel").exists()
 
 
 def graph(*nodes: onnx.NodeProto) -> Graph:

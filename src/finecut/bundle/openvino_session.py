@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 DEVICE = "openvino"
 INSTALL = 'pip install "finecut[openvino]"'
+
+_importing = threading.Lock()
 
 # OpenVINO's names of element types -> those onnxruntime answers with
 _TYPES = {
@@ -39,10 +42,30 @@ def installed() -> bool:
     return find_spec("openvino") is not None
 
 
+def quietly() -> Any:
+    """The package openvino, imported without its telemetry.
+
+    Imported plainly it tells Google Analytics so, and leaves an identifier in the user's home;
+    it does without where the package openvino_telemetry cannot be imported.
+    """
+    with _importing:
+        if "openvino" not in sys.modules:
+            hidden = "openvino_telemetry"
+            before = sys.modules.get(hidden)
+            sys.modules[hidden] = None  # type: ignore[assignment]
+            try:
+                import openvino
+            finally:
+                del sys.modules[hidden]
+                if before is not None:
+                    sys.modules[hidden] = before
+        import openvino
+    return openvino
+
+
 def precision() -> str:
     """What OpenVINO computes in on this processor: "bf16" where it has the instructions."""
-    import openvino
-
+    openvino = quietly()
     able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if "BF16" in able else "f32"
 
@@ -59,8 +82,7 @@ class OpenVinoSession:
     """
 
     def __init__(self, data: bytes, *, threads: int | None) -> None:
-        import openvino
-
+        openvino = quietly()
         self.precision = precision()
         cores = os.cpu_count() or 1
         core = openvino.Core()
