@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,7 @@ PACKAGES = (
     # What their reading, storing and searching needs and finecut's development does not.
     "imageio-ffmpeg==0.8.1",
     "sqlite-vec==0.1.9",
+    "pysqlite3-binary==0.5.4.post2",
     "chromadb==1.5.9",
     "overrides==7.7.0",
     "tenacity==9.2.1",
@@ -111,6 +113,17 @@ def decord_frames(path: Path, height: int, width: int) -> Iterator[NDArray[np.ui
     yield from reader.get_batch(numbers.astype(int).tolist()).asnumpy()
 
 
+# -- amon-hen's file ---------------------------------------------------------------------------
+
+
+def amon_hen_store() -> Any:
+    """Its module of the store, with another sqlite3 where this Python's loads no extensions."""
+    store = import_module("amonhen.store")
+    if not hasattr(sqlite3.Connection, "enable_load_extension"):
+        store.sqlite3 = import_module("pysqlite3")
+    return store
+
+
 # -- indexing, with the bundle's model in the place of theirs ------------------------------------
 
 
@@ -134,7 +147,7 @@ def amon_hen_index(library: Path, index: Path, bundle: Bundle) -> int:
     name = types.SimpleNamespace(name="frames")
     session = types.SimpleNamespace(get_inputs=lambda: [name], get_outputs=lambda: [name], run=run)
     images = encoder.ImageEncoder(spec, session_factory=lambda _: session)
-    with import_module("amonhen.store").Store(index / "amonhen.db", spec.embed_dim) as store:
+    with amon_hen_store().Store(index / "amonhen.db", spec.embed_dim) as store:
         done = pipeline.index_videos([library], store, pipeline.IndexConfig(), images)
     return done.frames_kept
 
@@ -192,7 +205,7 @@ class AmonHenStore:
     """Its SQLite file, its exact search by sqlite-vec."""
 
     def __init__(self, folder: Path, vectors: NDArray[np.float32]) -> None:
-        store = import_module("amonhen.store")
+        store = amon_hen_store()
         self._store = store.Store(folder / "amonhen.db", vectors.shape[1])
         video = self._store.add_video("made-up.mp4", len(vectors) * 1000, 1.0, 1, 0.0, "", "")
         self._store.add_frames(
