@@ -260,7 +260,7 @@ def searched(
             raise SystemExit(f"{what}: {', '.join(wrong)} found other clips than finecut: {worst}")
     return compared(
         f"{what}, {len(vectors):,} clips", taken, lambda one: one[0] * 1e3, "ms",
-        f"{DIM} dimensions, exact on both sides, the {K} best found by all; the query's vector is given.",
+        f"{DIM} dimensions, exact on both sides, the same {K} best; the query's vector is given.",
         "lower",
     )  # fmt: skip
 
