@@ -11,9 +11,8 @@ indexes a folder as that peer does and prints how many frames it stored.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -32,53 +31,65 @@ from record import ROOT
 
 AMON_HEN, VIDXP, RCLIP = "amon-hen 0.1.21", "VidXP 0.4.0", "rclip 3.3.0"
 DECORD, CLIP_RETRIEVAL = "decord2 3.4.0", "clip-retrieval 2.45.0"
-PACKAGES = (
-    "amon-hen==0.1.21",
-    "vidxp==0.4.0",
-    "rclip==3.3.0",
-    "clip-retrieval==2.45.0",
-    "decord2==3.4.0",
-    # What their reading, storing and searching needs and finecut's development does not.
-    "imageio-ffmpeg==0.8.1",
-    "sqlite-vec==0.1.9",
-    "pysqlite3-binary==0.5.4.post2",
-    "chromadb==1.5.9",
-    "overrides==7.7.0",
-    "tenacity==9.2.1",
-    "pybase64==1.5.1",
-    "orjson==3.13.0",
-    "opentelemetry-exporter-otlp-common==0.66b2",
-    "opentelemetry-exporter-otlp-proto-common==1.45.2",
-    "opentelemetry-exporter-otlp-proto-grpc==1.45.2",
-)
+# A peer, and what its reading, storing and searching needs that finecut's development does not.
+PACKAGES = {
+    AMON_HEN: (
+        "amon-hen==0.1.21",
+        "imageio-ffmpeg==0.8.1",
+        "sqlite-vec==0.1.9",
+        "pysqlite3-binary==0.5.4.post2",
+    ),
+    VIDXP: (
+        "vidxp==0.4.0",
+        "chromadb==1.5.9",
+        "overrides==7.7.0",
+        "tenacity==9.2.1",
+        "pybase64==1.5.1",
+        "orjson==3.13.0",
+        "opentelemetry-exporter-otlp-common==0.66b2",
+        "opentelemetry-exporter-otlp-proto-common==1.45.2",
+        "opentelemetry-exporter-otlp-proto-grpc==1.45.2",
+    ),
+    RCLIP: ("rclip==3.3.0",),
+    DECORD: ("decord2==3.4.0",),
+    CLIP_RETRIEVAL: ("clip-retrieval==2.45.0",),
+}
 FOLDER = ROOT / "build" / "bench-peers"
 SECONDS_EACH_FRAME = 1.0  # amon-hen's, VidXP's and the starter's own sampling alike
 
 
-def install() -> None:
-    """Put the peers where they can be imported; SystemExit with pip's words where that fails."""
-    told = FOLDER / "packages.json"
-    if not told.exists() or json.loads(told.read_text("utf-8")) != list(PACKAGES):
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        FOLDER.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=FOLDER.parent) as made:
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+def place(peer: str) -> Path:
+    """Where a peer is installed: another place for other versions."""
+    told = hashlib.sha256(" ".join(PACKAGES[peer]).encode()).hexdigest()[:8]
+    return FOLDER / f"{PACKAGES[peer][0].replace('==', '-')}-{told}"
+
+
+def install() -> dict[str, str]:
+    """Put the peers where they can be imported; pip's words of those that it refuses."""
+    refused = {}
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for peer, packages in PACKAGES.items():
+        if place(peer).exists():
+            continue
+        with tempfile.TemporaryDirectory(dir=FOLDER) as made:
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
             done = subprocess.run(
-                [*pip, "--target", f"{made}/peers", *PACKAGES],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                [*pip, f"{made}/peer", *packages], capture_output=True, text=True, check=False
+            )
             if done.returncode:
-                raise SystemExit(f"the peers cannot be installed:\n{done.stderr.strip()}")
-            Path(made, "peers", told.name).write_text(json.dumps(PACKAGES), "utf-8")
-            Path(made, "peers").rename(FOLDER)
+                refused[f"install, {peer}"] = done.stderr.strip().rpartition("\n")[2]
+            else:
+                Path(made, "peer").rename(place(peer))
     reach()
+    return refused
 
 
 def reach() -> None:
     """Let this process import the peers, and keep them from calling anybody."""
     os.environ.update(ANONYMIZED_TELEMETRY="False", HF_HUB_OFFLINE="1")
-    if str(FOLDER) not in sys.path:
-        sys.path.append(str(FOLDER))
+    for peer in PACKAGES:
+        if str(place(peer)) not in sys.path:
+            sys.path.append(str(place(peer)))
 
 
 # -- sampling ----------------------------------------------------------------------------------

@@ -268,10 +268,9 @@ def searched(
 def main() -> None:
     told = record.arguments(__doc__).parse_args()
     started = time.time()
-    peers.install()
     seconds, rounds, files = (8.0, 1, 2) if told.quick else (float(SECONDS), ROUNDS, FILES)
     clips, queries = (5_000, 6) if told.quick else (CLIPS, QUERIES)
-    not_run = NotRun()
+    not_run = NotRun(peers.install())
     not_run.tried("import", peers.CLIP_RETRIEVAL, lambda: import_module("clip_retrieval"))
     entries: list[Entry] = []
     figures: Figures = {"packages": peers.PACKAGES, "mixed": videos.SHARES, "not_run": not_run}
