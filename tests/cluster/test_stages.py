@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +61,8 @@ def words(tables) -> list[dict]:
 def test_a_video_becomes_rows_and_a_verdict(place):
     texts = TextRequest(parts=("sidecars",), sidecars=((str(place / "a.srt"), "en"),))
     path = place / "videos" / "a.mp4"
-    parts = list(Decode(SPEC, Limits())(jobs_to_arrow([job(path, texts=texts)])))
+    with closing(Decode(SPEC, Limits())) as decode:
+        parts = list(decode(jobs_to_arrow([job(path, texts=texts)])))
     (plain,) = words(parts)
     verdict = Verdict.from_words(plain)
     wanted = list(decode_clips(path, SPEC))
@@ -84,30 +86,33 @@ def test_a_job_travels_whole(place):
 def test_a_poisoned_file_is_its_own_failure(place, monkeypatch):
     """Broken, missing, and one that kills the decoder: the actor goes on after each."""
     monkeypatch.setattr(decode_pool, "QUEUE_BYTES", 1)  # so that it is not done before it is killed
-    decode = Decode(SPEC, Limits())
+    others = set(descendants(os.getpid()))  # servers and browsers of other tests
     (place / "broken.mp4").write_bytes(b"no video" * 100)
     good = place / "videos" / "a.mp4"
     long = write_video(place / "long.mp4", ["red", "blue"] * 60, seconds=2, seed=9)
     paths = [place / "broken.mp4", place / "missing.mp4", good]
     jobs = jobs_to_arrow([job(path, number) for number, path in enumerate(paths)])
-    broken, missing, fine = words(decode(jobs))
-    assert broken["failed"]["reason"] == "unreadable" and not broken["missing_on"]
-    assert missing["failed"] and missing["missing_on"]
-    assert fine["ended"]
+    with closing(Decode(SPEC, Limits())) as decode:
+        broken, missing, fine = words(decode(jobs))
+        assert broken["failed"]["reason"] == "unreadable" and not broken["missing_on"]
+        assert missing["failed"] and missing["missing_on"]
+        assert fine["ended"]
 
-    stream = decode(jobs_to_arrow([job(long)]))
-    first = next(stream)
-    for pid in descendants(os.getpid()):
-        os.kill(pid, signal.SIGKILL)
-    (verdict,) = words([first, *stream])
-    assert verdict["failed"]["reason"] == "decoder crashed"
-    (fine,) = words(decode(jobs_to_arrow([job(good)])))
-    assert fine["ended"]
+        stream = decode(jobs_to_arrow([job(long)]))
+        first = next(stream)
+        for pid in set(descendants(os.getpid())) - others:
+            os.kill(pid, signal.SIGKILL)
+        (verdict,) = words([first, *stream])
+        assert verdict["failed"]["reason"] == "decoder crashed"
+        (fine,) = words(decode(jobs_to_arrow([job(good)])))
+        assert fine["ended"]
+    assert set(descendants(os.getpid())) <= others
 
 
 def encoded(place, **changes) -> pa.Table:
     meta = replace(read_meta(place / "index"), **changes)
-    parts = list(Decode(SPEC, Limits())(jobs_to_arrow([job(place / "videos" / "a.mp4")])))
+    with closing(Decode(SPEC, Limits())) as decode:
+        parts = list(decode(jobs_to_arrow([job(place / "videos" / "a.mp4")])))
     return Encode(str(place / "colors"), meta)(pa.concat_tables(parts))
 
 

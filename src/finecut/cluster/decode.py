@@ -60,7 +60,7 @@ class Decode:
                 message = item[1] if item else None
                 if isinstance(message, DecodedClip):
                     if message.number >= CLIP_IDS:
-                        self._stop()
+                        self.close()
                         verdict.failed = Failed(
                             "too many clips", f"{job.request.path} has more than {CLIP_IDS} clips."
                         )
@@ -77,7 +77,7 @@ class Decode:
                     verdict.failed = message
         except (FinecutError, StopIteration) as error:
             # No file is to blame: another worker is to try.
-            self._stop()
+            self.close()
             words = {"gave_up": f"{socket.gethostname()}: {error or type(error).__name__}"}
             yield words_row(decoded_schema(), job.job, words)
             return
@@ -94,7 +94,8 @@ class Decode:
             self._pool.__enter__()
         return self._pool
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """End the child process; the next job starts another."""
         pool, self._pool = self._pool, None
         self._inbox.put(None)
         if pool is not None:
