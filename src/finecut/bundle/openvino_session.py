@@ -54,12 +54,12 @@ def quietly() -> Any:
             before = sys.modules.get(hidden)
             sys.modules[hidden] = None  # type: ignore[assignment]
             try:
-                import openvino
+                import openvino  # pyright: ignore[reportMissingImports]
             finally:
                 del sys.modules[hidden]
                 if before is not None:
                     sys.modules[hidden] = before
-        import openvino
+        import openvino  # pyright: ignore[reportMissingImports]
     return openvino
 
 

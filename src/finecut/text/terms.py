@@ -26,7 +26,8 @@ _UNSPACED = (
 # Patterns are compiled at their first use (re keeps them): it takes as long as importing all of
 # this package, and most searches meet no text.
 # Vowel signs of Indic scripts are marks, which \w leaves out: they belong to their word.
-_TERM = rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[^\W_\u30fb]|(?![{_UNSPACED}])[\u0900-\u0dff\u200c\u200d])+"
+_SPACED = rf"(?![{_UNSPACED}])(?:[^\W_\u30fb]|[\u0900-\u0dff\u200c\u200d])"
+_TERM = rf"[{_UNSPACED}]+|(?:{_SPACED})+"
 _EDGES = r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
 _FIRST_UNSPACED = rf"[{_UNSPACED}]"
 _MARKS = "[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670]"
