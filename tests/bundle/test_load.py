@@ -84,6 +84,16 @@ def test_an_image_is_a_query(bundle: Bundle):
         bundle.encode_image(plain("red", 2))
 
 
+def test_many_sentences_side_by_side_are_as_each_alone(colors: Path):
+    bundle = Bundle.load(colors)
+    sentences = [f"a {'red ' * (n % 7)}{color} screen" for n, color in enumerate([*COLORS] * 8)]
+    for sentence, together in zip(sentences, bundle.encode_text(sentences), strict=True):
+        alone = bundle.encode_text([sentence])[0]
+        assert np.allclose(alone.recall, together.recall, atol=1e-6)
+        assert alone.words is not None and together.words is not None
+        assert alone.words.shape == together.words.shape
+
+
 def test_sentences_in_any_company(bundle: Bundle):
     sentences = ["red", "a blue screen", "white and black", "a dog", "red", "the video of a red"]
     for sentence, together in zip(sentences, bundle.encode_text(sentences), strict=True):

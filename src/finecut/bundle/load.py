@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +23,11 @@ from finecut.types import TextTokens, VideoTokens, check_shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
 _MAX_TOKENIZER_BYTES = 128 << 20  # the largest vocabularies in use take 40 MB
+_FEW_BATCHES = 4  # of sentences: fewer are not worth starting threads for
 _TEXT_BATCH = 32  # sentences in one run: measured flat beyond it
 
 
@@ -64,7 +69,8 @@ class Bundle:
         Args:
             ref: a path (directory or zip), an installed name, or "hf:org/repo[@revision]" that
                 was pulled before.
-            threads: threads of one run; None for all cores.
+            threads: threads of one run; None for all cores, which sentences share by running
+                side by side.
             providers: what runs the graphs, best first ("openvino", "cuda", "coreml", "cpu");
                 None: accelerators that are present for videos, the CPU for sentences. OpenVINO
                 is for videos alone.
@@ -205,11 +211,16 @@ class Bundle:
         tokens = tokenize(self._tokenizer, queries, self.manifest.text)
         graph = self._text
         most = 1 if graph.facts.dynamic_quantised else _TEXT_BATCH
-        found: dict[int, TextTokens] = {}
-        for batch in _by_length(tokens, most):
+
+        def run(batch: list[int]) -> dict[str, NDArray[np.float32]]:
             ids = np.array([tokens[i].ids for i in batch], np.int64)  # [Q, W]
             out = graph.run({"input_ids": ids, "word_mask": np.ones(ids.shape, bool)})
             graph.check(out, {"Q": len(batch), "W": ids.shape[1]})
+            return out
+
+        batches = _by_length(tokens, most)
+        found: dict[int, TextTokens] = {}
+        for batch, out in zip(batches, self._side_by_side(run, batches), strict=True):
             for row, i in enumerate(batch):
                 words = out.get("word_embeds")
                 found[i] = TextTokens(
@@ -218,6 +229,16 @@ class Bundle:
                     words=None if words is None else words[row].copy(),
                 )
         return [found[i] for i in range(len(queries))]
+
+    def _side_by_side(self, run: Callable[[_T], _R], batches: Sequence[_T]) -> Iterable[_R]:
+        """Many batches a core each: a sentence's run is too short to be shared by cores."""
+        beside = (os.cpu_count() or 1) if self._threads is None else 1
+        if beside == 1 or len(batches) <= _FEW_BATCHES:
+            return map(run, batches)
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(beside, thread_name_prefix="finecut-text") as pool:
+            return list(pool.map(run, batches))
 
     def query_bank(self) -> QueryBank | None:
         """The ordinary queries confidence is measured against; None without calibration."""
@@ -265,26 +286,35 @@ class Bundle:
 
     @property
     def _video(self) -> Graph:
-        return self._graph(self.manifest.video.graph, video_io(self.manifest), accelerate=True)
+        return self._graph(
+            self.manifest.video.graph,
+            video_io(self.manifest),
+            threads=self._threads,
+            accelerate=True,
+        )
 
     @property
     def _text(self) -> Graph:
-        return self._graph(self.manifest.text.graph, text_io(self.manifest))
+        # One thread answers a sentence sooner than two, with a quarter less of processor: measured.
+        threads = self._threads or 1
+        return self._graph(self.manifest.text.graph, text_io(self.manifest), threads=threads)
 
     @property
     def _rerank(self) -> Graph:
         section = self.manifest.rerank
         if section is None:
             raise BundleError(f"The bundle {self.name} has no re-ranker.")
-        return self._graph(section.graph, rerank_io(self.manifest))
+        return self._graph(section.graph, rerank_io(self.manifest), threads=self._threads)
 
-    def _graph(self, name: str, io: tuple[Any, Any], *, accelerate: bool = False) -> Graph:
+    def _graph(
+        self, name: str, io: tuple[Any, Any], *, threads: int | None, accelerate: bool = False
+    ) -> Graph:
         def make() -> Graph:
             return Graph(
                 self.files.read(name),
                 self._say(name),
                 *io,
-                threads=self._threads,
+                threads=threads,
                 providers=choose_providers(self._asked, accelerate=accelerate),
             )
 

@@ -13,7 +13,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DEVICE = "openvino"
 INSTALL = 'pip install "finecut[openvino]"'
 
 _importing = threading.Lock()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finecut.bundle import openvino_session as openvino
 from finecut.bundle.onnx_facts import OnnxFacts, onnx_facts
 from finecut.errors import BundleError, ShapeError, UsageError
 from finecut.types import check_shape
@@ -16,11 +14,10 @@ from finecut.types import check_shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-log = logging.getLogger(__name__)  # nobody listening, Python writes its warnings to stderr
-
 # In order of preference; the CPU is always last and always there.
 ACCELERATORS = ("CUDAExecutionProvider", "CoreMLExecutionProvider")
 CPU = "CPUExecutionProvider"
+OPENVINO = "openvino"  # the package, which is not one of onnxruntime's
 
 _DTYPES = {
     "tensor(float)": np.dtype(np.float32),
@@ -55,10 +52,12 @@ def choose_providers(asked: Sequence[str] | None, *, accelerate: bool) -> list[s
     by_short = {name.removesuffix("ExecutionProvider").lower(): name for name in have}
     chosen = []
     for name in asked:
-        if name.lower() == openvino.DEVICE:
-            if not openvino.installed():
-                raise UsageError(f"OpenVINO is not installed; {openvino.INSTALL}")
-            chosen += [openvino.DEVICE] if accelerate else []
+        if name.lower() == OPENVINO:
+            from finecut.bundle import openvino_session
+
+            if not openvino_session.installed():
+                raise UsageError(f"OpenVINO is not installed; {openvino_session.INSTALL}")
+            chosen += [OPENVINO] if accelerate else []
             continue
         full = name if name in have else by_short.get(name.lower())
         if full is None:
@@ -105,22 +104,16 @@ class Graph:
                 "export it as one file."
             )
         self._session: Any = None
-        if openvino.DEVICE in providers:
+        self.runs_by = ""  # "OpenVINO bf16", "CPU", "CUDA"
+        if OPENVINO in providers:
             self._session = self._by_openvino(data, threads)
-            providers = [name for name in providers if name != openvino.DEVICE]
+            providers = [name for name in providers if name != OPENVINO]
         if self._session is None:
             self._session = self._by_onnxruntime(data, threads, providers)
         self._outputs = outputs
         self._check_io("input", self._session.get_inputs(), inputs)
         self._check_io("output", self._session.get_outputs(), outputs)
         self._names = list(outputs)
-
-    @property
-    def runs_by(self) -> str:
-        """What runs it: "OpenVINO bf16", "CPU", "CUDA"."""
-        if isinstance(self._session, openvino.OpenVinoSession):
-            return f"OpenVINO {self._session.precision}"
-        return str(self._session.get_providers()[0]).removesuffix("ExecutionProvider")
 
     def _by_onnxruntime(self, data: bytes, threads: int | None, providers: Sequence[str]) -> Any:
         import onnxruntime
@@ -132,11 +125,19 @@ class Graph:
         # Spinning threads would steal the cores from the decoders between two runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            return onnxruntime.InferenceSession(data, options, providers=list(providers))
+            session = onnxruntime.InferenceSession(data, options, providers=list(providers))
         except Exception as error:  # onnxruntime raises classes of its own with no common base
             raise BundleError(f"{self.where} cannot be loaded: {_first_line(error)}") from error
+        self.runs_by = session.get_providers()[0].removesuffix("ExecutionProvider")
+        return session
 
     def _by_openvino(self, data: bytes, threads: int | None) -> Any:
+        """None, and a warning, where onnxruntime must run it or is faster."""
+        import logging  # not for nothing: milliseconds of a search's start
+
+        from finecut.bundle.openvino_session import OpenVinoSession
+
+        log = logging.getLogger(__name__)  # nobody listening, Python writes warnings to stderr
         if self.facts.dynamic_quantised:
             # It undoes the quantisation: a third of onnxruntime's frames, see docs/speed.md.
             log.warning(
@@ -144,14 +145,13 @@ class Graph:
             )
             return None
         try:
-            return openvino.OpenVinoSession(data, threads=threads)
+            session = OpenVinoSession(data, threads=threads)
         except Exception as error:  # as above
-            log.warning(
-                "%s cannot be run by OpenVINO, onnxruntime runs it: %s",
-                self.where,
-                _first_line(error),
-            )
+            why = _first_line(error)
+            log.warning("%s cannot be run by OpenVINO, onnxruntime runs it: %s", self.where, why)
             return None
+        self.runs_by = f"OpenVINO {session.precision}"
+        return session
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """The outputs by name, float32, checked for shape and finite.
