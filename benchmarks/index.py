@@ -57,10 +57,19 @@ class Case:
     target: float | None
     bundle: str = STARTER
     files: int = FILES
+    device: str | None = None  # of `finecut index --device`
 
 
 CASES = (
     Case("starter, 720p, keys 2 s", "mixed", Kind(), 80, files=2 * FILES),
+    Case(
+        "starter by OpenVINO bf16, 720p, keys 2 s",
+        "mixed",
+        Kind(),
+        80,
+        files=2 * FILES,
+        device="openvino",
+    ),
     Case("starter, 720p, keys 10 s", "mixed", Kind(keys_s=10), 20),
     Case(f"{B32}, 720p, keys 2 s", "mixed", Kind(), 50, B32),
     Case("starter, 720p, keys 2 s, everything moves", "moving", Kind(), None),
@@ -93,10 +102,11 @@ class Run:
     report: dict[str, Any]
 
 
-def run(library: Path, bundle: str) -> Run:
+def run(library: Path, bundle: str, device: str | None) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder, "index")
         command = [sys.executable, "-m", "finecut", "index", str(library), "--index", str(index)]
+        command += ["--device", device] if device else []
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
             [*command, "--bundle", bundle, "--json"], check=True, capture_output=True, text=True
@@ -145,7 +155,8 @@ def parts(path: Path, bundle: Bundle, rounds: int) -> tuple[float, float]:
 def measure(case: Case, files: int, seconds: float, rounds: int) -> tuple[Entry, dict[str, Any]]:
     (source,) = videos.film(case.what, [case.kind], seconds)
     reference = str(vit_b32()) if case.bundle == B32 else case.bundle
-    bundle = Bundle.load(reference).with_threads(1)
+    providers = [case.device] if case.device else None
+    bundle = Bundle.load(reference, providers=providers).with_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         paths = videos.pieces(source, Path(folder), files)
         runs, decode_s, encode_s = [], [], []
@@ -153,7 +164,7 @@ def measure(case: Case, files: int, seconds: float, rounds: int) -> tuple[Entry,
             alone = parts(paths[0], bundle, 1)
             decode_s.append(alone[0])
             encode_s.append(alone[1])
-            runs.append(run(Path(folder), reference))
+            runs.append(run(Path(folder), reference, case.device))
     speeds = sorted(each.report["video_s"] / each.clock_s for each in runs)
     cores = os.cpu_count() or 1
     sum_s = median(decode_s) + median(encode_s)
