@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from fit import figures
-from record import ROOT, Record
 from torch import Tensor, nn
 
 from finecut.learn.encoders.clip import CLIP, ClipConfig
@@ -36,6 +35,7 @@ from finecut.learn.methods.eercf import EERCF, EercfConfig
 from finecut.learn.methods.laff import LAFF, LaffConfig
 from finecut.learn.methods.protocol import Batch
 from finecut.text.tags import tag
+from record import ROOT, Record
 
 SEEDS = (0, 1, 2)
 TEST = 150  # exercises; the others train

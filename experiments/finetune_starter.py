@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import ROOT, Record
 
 from finecut.learn.checkpoint import load_checkpoint
 from finecut.learn.data.cache import make_cache
@@ -29,6 +28,7 @@ from finecut.learn.evaluation.evaluate import evaluate_model
 from finecut.learn.methods.laff_starter import LaffStarter, LaffStarterConfig
 from finecut.learn.recipe import load_recipe
 from finecut.learn.training.loop import train
+from record import ROOT, Record
 
 SEEDS = (0, 1, 2)
 SEARCHED = 200

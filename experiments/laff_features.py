@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import Record
 from torch import Tensor
 
 from finecut import metrics
@@ -31,6 +30,7 @@ from finecut.learn.data.feature_steps import Chain, parse_steps
 from finecut.learn.methods.laff import LAFF, LaffConfig
 from finecut.learn.methods.protocol import Batch
 from finecut.learn.normalise import dual_softmax, dynamic_inverted_softmax
+from record import Record
 
 SEEDS = (0, 1, 2)
 EPOCHS, BATCH, RATE, DECAY = 8, 128, 2e-3, 0.2

@@ -13,8 +13,9 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from record import ROOT
 from tables import results
+
+from record import ROOT
 
 IMAGES = ROOT / "docs" / "images"
 INK = ("#9aa5b1", "#4c78a8", "#f58518", "#54a24b", "#b279a2", "#eeca3b", "#e45756")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from record import Record
 
 from finecut import metrics
 from finecut.learn.normalise import dual_softmax, dynamic_inverted_softmax
+from record import Record
 
 KNOWN = {  # R@1, R@5, R@10
     "raw": (21.2, 51.7, 64.3),

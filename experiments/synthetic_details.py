@@ -28,13 +28,13 @@ from fit import (
     starting_clip,
     tokens,
 )
-from record import Record
 from synthetic_order import HEAD_LAYERS, SEEDS, frozen
 from tiny_clip import FRAMES, TINY
 
 from finecut.learn.methods.eercf import EERCF, EercfConfig, LevelWeights, Variant
 from finecut.learn.methods.protocol import Batch
 from finecut.learn.two_stage import merge_stages, recall_candidates, rerank_candidates
+from record import Record
 
 TASKS = ("brief", "small")
 LEVELS = ("video", "frame_weak", "frame_gated", "patch_weak", "patch_gated")

@@ -28,10 +28,10 @@ from fit import (
     starting_clip,
     tokens,
 )
-from record import Record
 from tiny_clip import FRAMES, TINY
 
 from finecut.learn.methods.clip4clip import CLIP4Clip, Clip4ClipConfig, Head
+from record import Record
 
 LOOSE: dict[str, tuple[Head, ...]] = {
     "order": ("meanP", "seqLSTM", "seqTransf"),

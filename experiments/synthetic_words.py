@@ -24,7 +24,6 @@ from fit import (
     starting_clip,
     tokens,
 )
-from record import Record
 from synthetic_order import HEAD_LAYERS, SEEDS
 from tiny_clip import END_ID, FILLER_ID, FRAMES, START_ID, TINY, number_of, words_of
 from torch import Tensor
@@ -41,6 +40,7 @@ from finecut.learn.methods.taco import TACo, TacoConfig
 from finecut.learn.normalise import dual_softmax
 from finecut.text.idf import IdfTable, Word, sum_to_one
 from finecut.text.tags import Tagged
+from record import Record
 
 TASK, TEST_CLIPS = "action", 240
 STREAM_SETS = {

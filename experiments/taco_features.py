@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from laff_features import SEEDS, TEXT, VIDEO, Pairs
-from record import Record
 from torch import Tensor, nn
 
 from finecut import metrics
@@ -24,6 +23,7 @@ from finecut.learn.encoders.bert import BertConfig
 from finecut.learn.losses import token_scores
 from finecut.learn.methods.protocol import Batch, TextTokens, VideoTokens
 from finecut.learn.methods.taco import TACo, TacoConfig
+from record import Record
 
 EPOCHS, BATCH, RATE, DECAY = 5, 64, 1e-3, 0.05
 WIDTH, NEGATIVES = 64, 8  # K' = 8: the article's
