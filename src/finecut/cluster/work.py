@@ -29,7 +29,7 @@ from finecut.index.writer import IndexWriter
 from finecut.video.spec import DecodeSpec
 
 PASS_JOBS = 20_000  # videos in one pass: bounds what the driver and Ray remember of it
-MOST_PASSES = 3  # that may lose a video before it is given up
+MOST_PASSES = 3  # with room in the cluster that may lose a video before it is given up
 WAIT_S = 0.1
 LOOK_S = 2.0  # between looks at which nodes are alive
 
@@ -40,6 +40,7 @@ class Underway:
 
     video: VideoUnderway
     lost: int = 0  # passes that did not finish it
+    blamed: int = 0  # of them those that had room to
     why: str = ""  # what a worker said that gave it up
     verdict: Verdict | None = None
     numbers: set[int] = field(default_factory=set)  # of clips reported
@@ -115,17 +116,19 @@ class ClusterWork:
                 run.commit(writer)
                 writer.remove_unfinished()  # or their clips would count twice
             some, later = _next_pass(left)
-            self._pass(run, writer, some)
+            had_room = self._pass(run, writer, some)
             if run.report.stopped:
                 return
             for one in some:
                 if not one.settled:
                     _take_back(run, one)
-                    if one.lost >= MOST_PASSES:
+                    one.blamed += had_room
+                    if one.blamed >= MOST_PASSES:
                         _give_up(run, one)
             left = [one for one in some if not one.settled] + later
 
-    def _pass(self, run: Run, writer: IndexWriter, some: Sequence[Underway]) -> None:
+    def _pass(self, run: Run, writer: IndexWriter, some: Sequence[Underway]) -> bool:
+        """One pass over some videos; whether the cluster had room for it to its end."""
         sizes = sizes_for(
             nodes(),
             n_jobs=len(some),
@@ -153,7 +156,7 @@ class ClusterWork:
             meta=writer.meta,
             one_by_one=any(one.lost for one in some),
         ) as pipeline:
-            self._hear(run, writer, some, pipeline, sizes)
+            return self._hear(run, writer, some, pipeline, sizes)
 
     def _hear(
         self,
@@ -162,17 +165,17 @@ class ClusterWork:
         some: Sequence[Underway],
         pipeline: Pipeline,
         sizes: Sizes,
-    ) -> None:
-        """Take reports in until the pass is over, or has no room left in the cluster."""
+    ) -> bool:
+        """Take reports in until the pass is over (True), or has no room left in the cluster."""
         looked = time.monotonic()
         while True:
             if run.should_stop is not None and run.should_stop():
                 run.report.stopped = True
-                return
+                return True
             try:
                 report = pipeline.get(WAIT_S)
             except StopIteration:
-                return
+                return True
             if report is not None:
                 _take_in(run, some, report)
             run.commit_in_time(writer)
@@ -180,7 +183,7 @@ class ClusterWork:
                 looked = time.monotonic()
                 alive = nodes()
                 if sum(node.cpus for node in alive) < sizes.cpus - 1e-6:
-                    return  # its workers would wait for one another: begin anew with fewer
+                    return False  # its workers would wait for one another: begin anew with fewer
 
 
 def _next_pass(left: list[Underway]) -> tuple[list[Underway], list[Underway]]:
